@@ -1,0 +1,75 @@
+package cluster
+
+import "strings"
+
+// Root is the prefix of every key Bulkhead reads or writes in etcd.
+const Root = "/bulkhead/"
+
+// Prefixes of the keys. Each ends in a slash.
+const (
+	TenantsPrefix    = Root + "tenants/"    // operator: Spec
+	AppliedPrefix    = Root + "applied/"    // scheduler: the last valid Spec, as written
+	HostsPrefix      = Root + "hosts/"      // agent, leased: Host
+	CordonsPrefix    = Root + "cordons/"    // operator or rollout: a reason
+	PlacementsPrefix = Root + "placements/" // scheduler: Placement
+	UnitsPrefix      = Root + "units/"      // scheduler: a unit file's text
+	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
+	FunctionsPrefix  = Root + "functions/"  // tenant: Function
+	StatusPrefix     = Root + "status/"     // scheduler: Status
+	ElectionPrefix   = Root + "election/"   // scheduler: who leads
+)
+
+// TenantKey is where an operator writes a tenant's spec.
+func TenantKey(tenant string) string { return TenantsPrefix + tenant }
+
+// AppliedKey is where the scheduler keeps a tenant's last valid spec.
+func AppliedKey(tenant string) string { return AppliedPrefix + tenant }
+
+// HostKey is a host's presence.
+func HostKey(host string) string { return HostsPrefix + host }
+
+// CordonKey marks a host that takes no new placements.
+func CordonKey(host string) string { return CordonsPrefix + host }
+
+// PlacementKey is one instance's placement on one host.
+func PlacementKey(host, instance string) string { return PlacementsPrefix + host + "/" + instance }
+
+// HostPlacements is the prefix of all placements on a host.
+func HostPlacements(host string) string { return PlacementsPrefix + host + "/" }
+
+// UnitKey is one rendered unit file for one host.
+func UnitKey(host, unit string) string { return UnitsPrefix + host + "/" + unit }
+
+// HostUnits is the prefix of all units for a host.
+func HostUnits(host string) string { return UnitsPrefix + host + "/" }
+
+// InstanceKey is the observed state of an instance on a host.
+func InstanceKey(host, instance string) string { return InstancesPrefix + host + "/" + instance }
+
+// FunctionKey is one function of a tenant.
+func FunctionKey(tenant, function string) string { return FunctionsPrefix + tenant + "/" + function }
+
+// TenantFunctions is the prefix of all functions of a tenant.
+func TenantFunctions(tenant string) string { return FunctionsPrefix + tenant + "/" }
+
+// TenantStatusKey is where the scheduler says what became of a tenant's spec.
+func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + tenant }
+
+// SplitKey returns the parts of a key after prefix, and false when key is not
+// under prefix or has not exactly n non-empty parts.
+func SplitKey(key, prefix string, n int) ([]string, bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	if !ok {
+		return nil, false
+	}
+	parts := strings.Split(rest, "/")
+	if len(parts) != n {
+		return nil, false
+	}
+	for _, p := range parts {
+		if p == "" {
+			return nil, false
+		}
+	}
+	return parts, true
+}

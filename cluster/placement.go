@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"path"
+	"time"
+)
+
+// Placement is the decision that an instance runs on a host, with all that
+// the host's agent needs to know about it: the value of [PlacementKey]. It
+// carries the tenant's keys, so that an agent reads nothing but its own
+// host's prefix.
+type Placement struct {
+	Tenant    string    `json:"tenant"`
+	Instance  string    `json:"instance"`
+	Image     string    `json:"image"` // the image's ID, sha256:…
+	Keys      []Key     `json:"keys"`
+	Resources Resources `json:"resources"`
+	Limits    Limits    `json:"limits"`
+	Spec      int64     `json:"spec"`   // revision of the spec it comes from
+	Reason    string    `json:"reason"` // why it is here
+}
+
+// Host is a host's presence, the value of [HostKey], kept under a lease by
+// its agent.
+type Host struct {
+	Name     string            `json:"name"`
+	Capacity Resources         `json:"capacity"` // what tenants may use; Tmp is not counted
+	Labels   map[string]string `json:"labels,omitempty"`
+	Init     string            `json:"init"` // systemd, or supervisor: the agent's own
+	Paths    Paths             `json:"paths"`
+	ProxyGID int               `json:"proxy_gid"` // the group that may connect to runners
+	Image    string            `json:"image"`     // ID of the image that new instances run
+	Versions map[string]string `json:"versions"`  // os, kernel, docker, systemd, bulkhead
+	Boot     string            `json:"boot"`      // changes with every boot
+	Since    time.Time         `json:"since"`     // when this agent started
+}
+
+// Paths are where a host keeps things; a scheduler renders them into units.
+type Paths struct {
+	Run    string `json:"run"`    // lost at reboot: /run/bulkhead
+	State  string `json:"state"`  // kept: /var/lib/bulkhead
+	Runner string `json:"runner"` // the static runner binary
+}
+
+// InstanceDir is what belongs to one instance on its host, gone when it is.
+//
+//	run.sock            the runner listens: frames; mode 0660, group of the proxy
+//	private/            mode 0700: root's alone
+//	private/keys.json   RunnerConfig, the runner's credential
+//	private/functions/  <name>.json, one Function each, with Version set
+//	private/cell/       shared by the container (/run/cell) and the jail (/cell)
+type InstanceDir string
+
+// InstanceDir of an instance on a host with these paths.
+func (p Paths) InstanceDir(instance string) InstanceDir {
+	return InstanceDir(path.Join(p.Run, "instances", instance))
+}
+
+// Socket is where the instance's runner listens.
+func (d InstanceDir) Socket() string { return path.Join(string(d), "run.sock") }
+
+// Private holds what only root may reach from outside the jail and container.
+func (d InstanceDir) Private() string { return path.Join(string(d), "private") }
+
+// Keys is the runner's credential file.
+func (d InstanceDir) Keys() string { return path.Join(string(d), "private", "keys.json") }
+
+// Functions is the directory of the tenant's function records.
+func (d InstanceDir) Functions() string { return path.Join(string(d), "private", "functions") }
+
+// Cell is the directory that container and jail share.
+func (d InstanceDir) Cell() string { return path.Join(string(d), "private", "cell") }
+
+// RunnerConfig is the credential ("tenant") that a runner starts with, and
+// what the agent sends it when keys or limits change.
+type RunnerConfig struct {
+	Tenant   string `json:"tenant"`
+	Instance string `json:"instance"`
+	Keys     []Key  `json:"keys"`
+	Limits   Limits `json:"limits"`
+}
+
+// Phase is where an instance is in its life.
+type Phase string
+
+// Phases of an instance. Only Ready ones are routed to.
+const (
+	Starting Phase = "starting"
+	Ready    Phase = "ready"
+	Failed   Phase = "failed"
+	Stopping Phase = "stopping"
+)
+
+// Instance is what an agent observes of an instance on its host: the value of
+// [InstanceKey], under the host's lease.
+type Instance struct {
+	Tenant    string    `json:"tenant"`
+	Instance  string    `json:"instance"`
+	Host      string    `json:"host"`
+	Phase     Phase     `json:"phase"`
+	Reason    string    `json:"reason,omitempty"`
+	Endpoint  string    `json:"endpoint"`  // the runner's socket on its host
+	Container string    `json:"container"` // Docker's ID
+	Placement int64     `json:"placement"` // revision of the placement in force
+	Functions int64     `json:"functions"` // functions are as of this revision
+	Since     time.Time `json:"since"`     // when it entered this phase
+}
+
+// Function is one function of a tenant: the value of [FunctionKey].
+type Function struct {
+	File    string            `json:"file"` // shown in stack traces; its ending tells the language: .js .cjs .mjs .ts
+	Code    string            `json:"code"`
+	Meta    map[string]string `json:"meta,omitempty"`
+	Secrets map[string]string `json:"secrets,omitempty"`
+	Created time.Time         `json:"created,omitzero"`
+	Version string            `json:"version,omitempty"` // Digest of the rest; set by the agent
+}
+
+// Status is what became of a spec: the value of [TenantStatusKey].
+type Status struct {
+	Observed  int64     `json:"observed"`           // revision of the spec last read
+	Applied   int64     `json:"applied"`            // revision of the spec in force; 0: none
+	Phase     string    `json:"phase"`              // placed, waiting, invalid
+	Error     string    `json:"error,omitempty"`    // what is wrong with the observed spec
+	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
+	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
+	Instances []string  `json:"instances,omitempty"`
+	Time      time.Time `json:"time"`
+}
