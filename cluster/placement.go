@@ -49,6 +49,7 @@ type Paths struct {
 //	private/keys.json   RunnerConfig, the runner's credential
 //	private/functions/  <name>.json, one Function each, with Version set
 //	private/cell/       shared by the container (/run/cell) and the jail (/cell)
+//	private/root/       empty: what the jail's root is built on
 type InstanceDir string
 
 // InstanceDir of an instance on a host with these paths.
@@ -70,6 +71,9 @@ func (d InstanceDir) Functions() string { return path.Join(string(d), "private",
 
 // Cell is the directory that container and jail share.
 func (d InstanceDir) Cell() string { return path.Join(string(d), "private", "cell") }
+
+// Root is the empty directory that the jail's root is built on.
+func (d InstanceDir) Root() string { return path.Join(string(d), "private", "root") }
 
 // RunnerConfig is the credential ("tenant") that a runner starts with, and
 // what the agent sends it when keys or limits change.
