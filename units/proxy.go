@@ -22,6 +22,10 @@ type Proxy struct {
 	Files  []string // files and directories that it may read, where they exist; same path in its jail
 	UID    int      // its user, and
 	GID    int      // group: the host's ProxyGID
+	// Network lets it connect to other machines: their proxies, etcd. Without,
+	// it still serves Listen, for the sockets are made outside, and reaches
+	// etcd by a unix socket among Files.
+	Network bool
 }
 
 type proxy struct {
