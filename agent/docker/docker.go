@@ -1,0 +1,219 @@
+// Package docker runs cells as containers of a Docker Engine, hardened as far
+// as an engine goes: a user that is not root, no capabilities, no new
+// privileges, the engine's system call filter, a read-only root, no network,
+// limits on memory, CPU, processes, /tmp and logs.
+//
+// Everything it makes carries the host's name in a label, and that label is
+// how it finds its own again.
+package docker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+	"sync"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+
+	"bulkhead/agent"
+	"bulkhead/units"
+)
+
+// Labels on every container.
+const (
+	LabelHost     = "io.bulkhead.host"
+	LabelInstance = "io.bulkhead.instance"
+	LabelTenant   = "io.bulkhead.tenant"
+	LabelConfig   = "io.bulkhead.config"
+)
+
+// Engine is a Docker Engine of one host.
+type Engine struct {
+	api    *client.Client
+	host   string
+	log    *slog.Logger
+	events chan struct{}
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	driver string // cgroup driver, once asked
+}
+
+var _ agent.Containers = (*Engine)(nil)
+
+// Open returns the engine that the environment names (DOCKER_HOST, by default
+// the local socket), for the containers labelled with host. It connects when
+// first used, and negotiates the API's version, down to 1.41.
+func Open(host string, log *slog.Logger) (*Engine, error) {
+	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("cannot open Docker: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &Engine{api: api, host: host, log: log, events: make(chan struct{}, 1), cancel: cancel}
+	e.done.Go(func() { e.follow(ctx) })
+	return e, nil
+}
+
+// Close stops following the engine's events. Containers go on.
+func (e *Engine) Close() error {
+	e.cancel()
+	e.done.Wait()
+	return e.api.Close()
+}
+
+// Events implements [agent.Containers].
+func (e *Engine) Events() <-chan struct{} { return e.events }
+
+// List implements [agent.Containers].
+func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
+	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list containers: %w", err)
+	}
+	var cs []agent.Container
+	for _, c := range list {
+		in, err := e.api.ContainerInspect(ctx, c.ID)
+		if cerrdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot inspect container %.12s: %w", c.ID, err)
+		}
+		cs = append(cs, observed(in))
+	}
+	return cs, nil
+}
+
+func (e *Engine) mine() filters.Args {
+	return filters.NewArgs(filters.Arg("label", LabelHost+"="+e.host))
+}
+
+func observed(in container.InspectResponse) agent.Container {
+	c := agent.Container{
+		ID:       in.ID,
+		Instance: in.Config.Labels[LabelInstance],
+		Config:   in.Config.Labels[LabelConfig],
+		Running:  in.State.Running,
+		Status:   in.State.Status,
+		Limits:   agent.Limits{Memory: in.HostConfig.Memory, CPU: in.HostConfig.NanoCPUs},
+	}
+	if in.HostConfig.PidsLimit != nil {
+		c.Limits.Pids = *in.HostConfig.PidsLimit
+	}
+	switch {
+	case in.State.OOMKilled:
+		c.Status = "out of memory"
+	case in.State.Error != "":
+		c.Status = in.State.Error
+	case in.State.Status == "exited":
+		c.Status = fmt.Sprintf("exited with code %d", in.State.ExitCode)
+	}
+	return c
+}
+
+// Create implements [agent.Containers].
+func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, error) {
+	driver, err := e.cgroupDriver(ctx)
+	if err != nil {
+		return "", err
+	}
+	cfg, host := e.specs(s, cgroupParent(driver, s.Slice))
+	made, err := e.api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name)
+	if cerrdefs.IsNotFound(err) {
+		return "", fmt.Errorf("cannot create container %s: image %.19s: %w", s.Name, s.Image, agent.ErrNoImage)
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot create container %s: %w", s.Name, err)
+	}
+	if err := e.api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
+		err = fmt.Errorf("cannot start container %s: %w", s.Name, err)
+		if rm := e.Remove(context.WithoutCancel(ctx), made.ID); rm != nil {
+			e.log.Warn("container left behind", "container", made.ID, "error", rm)
+		}
+		return "", err
+	}
+	return made.ID, nil
+}
+
+// Resize implements [agent.Containers].
+func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) error {
+	_, err := e.api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(s.Limits)})
+	if err != nil {
+		return fmt.Errorf("cannot resize container %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Remove implements [agent.Containers].
+func (e *Engine) Remove(ctx context.Context, id string) error {
+	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
+		return fmt.Errorf("cannot remove container %.12s: %w", id, err)
+	}
+	return nil
+}
+
+// HasImage implements [agent.Containers].
+func (e *Engine) HasImage(ctx context.Context, id string) (bool, error) {
+	_, err := e.api.ImageInspect(ctx, id)
+	if cerrdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot inspect image %.19s: %w", id, err)
+	}
+	return true, nil
+}
+
+// Load loads the images of an archive as "docker save" makes it.
+func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
+	res, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return fmt.Errorf("cannot load image: %w", err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		return fmt.Errorf("cannot load image: %w", err)
+	}
+	return nil
+}
+
+// Version returns the engine's version.
+func (e *Engine) Version(ctx context.Context) (string, error) {
+	v, err := e.api.ServerVersion(ctx)
+	if err != nil {
+		return "", fmt.Errorf("cannot ask Docker for its version: %w", err)
+	}
+	return v.Version, nil
+}
+
+// cgroupDriver returns how the engine makes cgroups: cgroupfs or systemd.
+func (e *Engine) cgroupDriver(ctx context.Context) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.driver == "" {
+		info, err := e.api.Info(ctx)
+		if err != nil {
+			return "", fmt.Errorf("cannot ask Docker about itself: %w", err)
+		}
+		e.driver = info.CgroupDriver
+	}
+	return e.driver, nil
+}
+
+// cgroupParent is what a driver calls a slice. With cgroupfs it is the path
+// that systemd, or the agent's supervisor, gives the slice.
+func cgroupParent(driver, slice string) string {
+	if driver == "systemd" || slice == "" {
+		return slice
+	}
+	return "/" + path.Join(units.Slices(slice)...)
+}
+

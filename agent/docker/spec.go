@@ -1,0 +1,55 @@
+package docker
+
+import (
+	"fmt"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/go-units"
+
+	"bulkhead/agent"
+)
+
+// stopSeconds is how long "docker stop" waits; the agent itself kills.
+const stopSeconds = 2
+
+// specs says in Docker's words how a cell's container is made.
+func (e *Engine) specs(s agent.ContainerSpec, parent string) (*container.Config, *container.HostConfig) {
+	user := fmt.Sprintf("%d:%d", s.UID, s.UID)
+	stop, no := stopSeconds, false
+	cfg := &container.Config{
+		Image:           s.Image,
+		User:            user,
+		Hostname:        "cell",
+		NetworkDisabled: true,
+		StopTimeout:     &stop,
+		Labels: map[string]string{
+			LabelHost: e.host, LabelTenant: s.Tenant, LabelInstance: s.Instance, LabelConfig: s.Config(),
+		},
+	}
+	host := &container.HostConfig{
+		NetworkMode:    "none",
+		IpcMode:        "none",
+		ReadonlyRootfs: true,
+		CapDrop:        []string{"ALL"},
+		SecurityOpt:    []string{"no-new-privileges"},
+		Init:           &no,
+		OomScoreAdj:    500, // before any runner
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: s.Cell, Target: "/run/cell"}},
+		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
+		Resources:      resources(s.Limits),
+	}
+	if s.Tmp > 0 {
+		host.Tmpfs = map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,noexec,size=%d,uid=%d,gid=%d,mode=0700", s.Tmp, s.UID, s.UID)}
+	}
+	host.CgroupParent = parent
+	host.Ulimits = []*units.Ulimit{{Name: "core"}, {Name: "nofile", Soft: 4096, Hard: 4096}}
+	return cfg, host
+}
+
+// resources are the limits that can also be changed later. MemorySwap counts
+// memory and swap together: the same number means no swap.
+func resources(l agent.Limits) container.Resources {
+	return container.Resources{Memory: l.Memory, MemorySwap: l.Memory, NanoCPUs: l.CPU, PidsLimit: &l.Pids}
+}
