@@ -1,0 +1,174 @@
+package frames
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// ErrRefused is returned for a stream of which nothing was processed: the
+// same request may be sent elsewhere.
+var ErrRefused = errors.New("frames: stream refused")
+
+// A ResetError is a stream that the other side ended before its answer did.
+type ResetError struct {
+	Code   Code
+	Reason string
+}
+
+func (e *ResetError) Error() string {
+	return fmt.Sprintf("stream reset (code %d): %s", e.Code, e.Reason)
+}
+
+// Is reports whether target is [ErrRefused] and the code says so.
+func (e *ResetError) Is(target error) bool { return target == ErrRefused && e.Code == CodeRefused }
+
+// Client is the requester's end of a connection: it opens streams and waits
+// for their answers.
+type Client struct {
+	conn *Conn
+
+	mu      sync.Mutex
+	streams map[uint32]*Stream
+	next    uint32
+	gone    error // set once no stream can be opened any more
+	done    chan struct{}
+}
+
+// NewClient starts a client on c, which it owns from now on.
+func NewClient(c net.Conn, role string) *Client {
+	cl := &Client{conn: NewConn(c, role), streams: map[uint32]*Stream{}, done: make(chan struct{})}
+	go cl.serve()
+	return cl
+}
+
+func (c *Client) serve() {
+	err := c.conn.Serve(clientHandler{c})
+	if err == nil {
+		err = errors.New("peer closed the connection")
+	}
+	c.mu.Lock()
+	c.gone = fmt.Errorf("%w: %w", ErrClosed, err)
+	for _, s := range c.streams {
+		s.fail(c.gone) // under c.mu: a stream that is forgotten may serve another request already
+	}
+	c.streams = nil
+	c.mu.Unlock()
+	close(c.done)
+}
+
+// Done is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Usable reports whether streams can still be opened.
+func (c *Client) Usable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone == nil
+}
+
+// Close ends the connection and every stream on it, and waits for that.
+func (c *Client) Close() {
+	c.conn.Close()
+	<-c.done
+}
+
+// Open sends a request and returns its stream. The body given goes along and
+// must fit the frame beside the head; end says that there is no more of it.
+// The error is [ErrRefused] (wrapped) when nothing was sent.
+func (c *Client) Open(r Request, end bool) (*Stream, error) {
+	s := newStream(c)
+	s.credit -= len(r.Body)
+	s.sent = end
+	c.mu.Lock()
+	if c.gone != nil {
+		c.mu.Unlock()
+		s.release()
+		return nil, fmt.Errorf("%w: %w", ErrRefused, c.gone)
+	}
+	c.next++
+	for c.next == 0 || c.streams[c.next] != nil {
+		c.next++
+	}
+	s.id = c.next
+	c.streams[s.id] = s
+	c.mu.Unlock()
+	err := c.conn.Send(func(dst []byte) []byte {
+		start := len(dst)
+		dst = AppendHeader(dst, TypeRequest, end, s.id, 0)
+		dst = append(r.AppendHead(dst), r.Body...)
+		return patchLength(dst, start)
+	})
+	if err != nil {
+		c.forget(s.id)
+		s.release()
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return s, nil
+}
+
+func (c *Client) forget(id uint32) {
+	c.mu.Lock()
+	delete(c.streams, id)
+	c.mu.Unlock()
+}
+
+type clientHandler struct{ c *Client }
+
+func (h clientHandler) Idle() {}
+
+func (h clientHandler) Frame(f Frame) error {
+	c := h.c
+	switch f.Type {
+	case TypeGoAway:
+		c.mu.Lock()
+		c.gone = fmt.Errorf("peer is going away: %s", f.Payload)
+		c.mu.Unlock()
+		return nil
+	case TypeResponse, TypeData, TypeWindow, TypeReset:
+	default:
+		return nil
+	}
+	c.mu.Lock()
+	s := c.streams[f.Stream]
+	if s != nil && (f.End || f.Type == TypeReset) {
+		delete(c.streams, f.Stream)
+	}
+	if s != nil {
+		// Taken before c.mu is given back: the stream can't be released and
+		// used again for another request in between.
+		s.mu.Lock()
+	}
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	defer s.mu.Unlock()
+	return s.frame(f)
+}
+
+// Do sends a request whose body is whole and returns the whole answer, at
+// most limit bytes of body: for small exchanges between Bulkhead's own parts.
+func (c *Client) Do(ctx context.Context, r Request, limit int) (status int, body []byte, err error) {
+	s, err := c.Open(r, true)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer s.Close()
+	head, err := s.Response(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	status = head.Status
+	for {
+		chunk, err := s.Next(ctx)
+		if err != nil || chunk == nil {
+			return status, body, err
+		}
+		if body = append(body, chunk...); len(body) > limit {
+			return status, nil, fmt.Errorf("answer of more than %d bytes", limit)
+		}
+	}
+}

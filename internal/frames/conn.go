@@ -1,0 +1,255 @@
+package frames
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// ErrBacklog is returned by a send to a peer that has stopped reading: more
+// than [MaxBacklog] bytes wait for it.
+var ErrBacklog = errors.New("frames: the peer does not read")
+
+// ErrClosed is returned by a send on a connection that is closed.
+var ErrClosed = errors.New("frames: connection closed")
+
+// MaxBacklog is how many bytes may wait to be written on a connection.
+const MaxBacklog = 8 << 20
+
+// A Handler gets the frames of a connection, one at a time.
+type Handler interface {
+	// Frame handles one frame. An error ends the connection; the peer is told
+	// it as a protocol error.
+	Frame(Frame) error
+	// Idle is called when no more whole frame has arrived, before waiting for
+	// the next: the moment to flush what handling the last ones has queued.
+	Idle()
+}
+
+// Conn is a connection that carries frames. Its sends are safe for use by
+// several goroutines and never wait for the peer.
+type Conn struct {
+	conn net.Conn
+	raw  syscall.RawConn
+
+	mu      sync.Mutex
+	out     []byte // queued
+	spare   []byte // the other buffer, while none is being written
+	writing bool   // a goroutine is writing, and will come back for out
+	err     error
+
+	greeted bool // the peer's HELLO has come; Serve's own
+}
+
+// NewConn wraps a stream connection and queues HELLO with the role given.
+func NewConn(c net.Conn, role string) *Conn {
+	conn := &Conn{conn: c, out: AppendHello(nil, role)}
+	if s, ok := c.(syscall.Conn); ok {
+		conn.raw, _ = s.SyscallConn()
+	}
+	return conn
+}
+
+// Queue appends to what will be sent, without sending it: append must append
+// whole frames to what it is given and return it.
+func (c *Conn) Queue(append func(dst []byte) []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue(append)
+}
+
+func (c *Conn) queue(append func(dst []byte) []byte) error {
+	if c.err != nil {
+		return c.err
+	}
+	if len(c.out) > MaxBacklog {
+		return ErrBacklog
+	}
+	c.out = append(c.out)
+	return nil
+}
+
+// QueueFrame queues one frame.
+func (c *Conn) QueueFrame(f Frame) error {
+	return c.Queue(func(dst []byte) []byte { return Append(dst, f) })
+}
+
+// Send queues and flushes.
+func (c *Conn) Send(append func(dst []byte) []byte) error {
+	if err := c.Queue(append); err != nil {
+		return err
+	}
+	c.Flush()
+	return nil
+}
+
+// Flush sends what is queued. It never blocks: when the peer's buffer is full
+// a goroutine of its own goes on. When another write is under way, that one
+// takes along what is queued.
+func (c *Conn) Flush() {
+	c.mu.Lock()
+	if c.writing || len(c.out) == 0 || c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	for len(c.out) > 0 && c.err == nil {
+		buf := c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		n, err := c.tryWrite(buf)
+		c.mu.Lock()
+		if n < len(buf) && err == nil {
+			go c.finish(buf, n)
+			c.mu.Unlock()
+			return
+		}
+		c.written(buf, err)
+	}
+	c.writing = false
+	c.mu.Unlock()
+}
+
+// finish writes the rest of buf and whatever was queued meanwhile.
+func (c *Conn) finish(buf []byte, done int) {
+	_, err := c.conn.Write(buf[done:])
+	c.mu.Lock()
+	c.written(buf, err)
+	c.writing = false
+	c.mu.Unlock()
+	c.Flush()
+}
+
+// written gives the buffer back and notes an error; c.mu is held.
+func (c *Conn) written(buf []byte, err error) {
+	if cap(buf) <= MaxPayload {
+		c.spare = buf
+	}
+	if err != nil {
+		c.fail(fmt.Errorf("cannot write frames: %w", err))
+	}
+}
+
+// fail ends the connection; c.mu is held. The first error stays.
+func (c *Conn) fail(err error) {
+	if c.err == nil {
+		c.err = err
+		c.out = nil
+		c.conn.Close()
+	}
+}
+
+// tryWrite makes one attempt that does not block.
+func (c *Conn) tryWrite(buf []byte) (n int, err error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	done := c.raw.Write(func(fd uintptr) bool {
+		n, err = syscall.Write(int(fd), buf)
+		return true
+	})
+	switch {
+	case done != nil:
+		return 0, done
+	case err == syscall.EAGAIN || err == syscall.EINTR:
+		return 0, nil
+	}
+	return max(n, 0), err
+}
+
+// Serve reads frames and hands them to h until the connection ends. It
+// returns nil when the peer closed it between two frames.
+func (c *Conn) Serve(h Handler) error {
+	err := c.read(h)
+	if errors.Is(err, ErrProtocol) {
+		c.Send(func(dst []byte) []byte { return AppendReset(dst, 0, CodeProtocol, err.Error()) })
+	}
+	c.mu.Lock()
+	c.fail(ErrClosed)
+	c.mu.Unlock()
+	return err
+}
+
+func (c *Conn) read(h Handler) error {
+	buf := make([]byte, 0, 16<<10)
+	for {
+		used := 0
+		for {
+			f, n, err := Parse(buf[used:])
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			if err := c.handle(h, f); err != nil {
+				return err
+			}
+			used += n
+		}
+		h.Idle()
+		buf = makeRoom(buf, used)
+		n, err := c.conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if n > 0 {
+			continue
+		}
+		if err == io.EOF {
+			if len(buf) == 0 {
+				return nil
+			}
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read frames: %w", err)
+		}
+	}
+}
+
+// makeRoom moves what is left of buf to its front and grows it when the frame
+// that has begun does not fit.
+func makeRoom(buf []byte, used int) []byte {
+	rest := buf[used:]
+	need := len(rest) + 4<<10
+	if len(rest) >= 4 {
+		size := binary.LittleEndian.Uint32(rest)
+		need = max(need, HeaderSize+int(min(size, MaxPayload)))
+	}
+	if need <= cap(buf) {
+		return buf[:copy(buf[:cap(buf)], rest)]
+	}
+	return append(make([]byte, 0, need+16<<10), rest...)
+}
+
+func (c *Conn) handle(h Handler, f Frame) error {
+	if !c.greeted && f.Type != TypeHello && (f.Type != TypeReset || f.Stream != 0) {
+		return protocolError("%v before HELLO", f.Type)
+	}
+	switch f.Type {
+	case TypeHello:
+		if _, err := ParseHello(f.Payload); err != nil {
+			return err
+		}
+		c.greeted = true
+	case TypePing:
+		return c.Send(func(dst []byte) []byte { return Append(dst, Frame{Type: TypePong, Payload: f.Payload}) })
+	case TypeReset:
+		if f.Stream == 0 {
+			_, reason := ParseReset(f.Payload)
+			return fmt.Errorf("peer ended the connection: %s", reason)
+		}
+	}
+	return h.Frame(f)
+}
+
+// Close ends the connection. Serve returns.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(ErrClosed)
+	return nil
+}

@@ -1,0 +1,258 @@
+package frames
+
+import (
+	"encoding/binary"
+	"iter"
+)
+
+// FieldID names one of the platform's own words in a head.
+type FieldID uint8
+
+// Fields of a REQUEST. Runner-set ones are dropped when a proxy sends them.
+const (
+	FieldRequestID FieldID = iota + 1
+	FieldTenant
+	FieldFunction  // empty: one-off code
+	FieldClient    // ip:port
+	FieldScheme    // http or https
+	FieldAuthority // the Host header
+	FieldBase      // the part of the target's path that named the function
+	FieldDeadline  // set by the runner: milliseconds since 1970, 8 bytes
+	FieldClaims    // set by the runner: JSON
+	FieldParams    // set by the runner: JSON
+)
+
+// FieldCause is the one field of a RESPONSE: the platform's error code when
+// the platform, not the tenant's code, made the answer.
+const FieldCause FieldID = 1
+
+// Fields is an encoded field list: a count, then id, length and bytes of each.
+// Build one by starting from [NoFields].
+type Fields []byte
+
+// NoFields is the empty list, to append to.
+var NoFields = []byte{0}
+
+// AppendField adds a field to the list that begins at dst[start].
+func AppendField(dst []byte, start int, id FieldID, value []byte) []byte {
+	dst[start]++
+	dst = append(dst, byte(id))
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(value)))
+	return append(dst, value...)
+}
+
+// Get returns a field's value, nil when it is absent.
+func (f Fields) Get(id FieldID) []byte {
+	for got, value := range f.All() {
+		if got == id {
+			return value
+		}
+	}
+	return nil
+}
+
+// All yields the fields in order.
+func (f Fields) All() iter.Seq2[FieldID, []byte] {
+	return func(yield func(FieldID, []byte) bool) {
+		for b := f[1:]; len(b) > 0; {
+			n := 3 + int(binary.LittleEndian.Uint16(b[1:]))
+			if !yield(FieldID(b[0]), b[3:n:n]) {
+				return
+			}
+			b = b[n:]
+		}
+	}
+}
+
+// Headers is an encoded header list: a count, then each name and value with
+// their lengths. Names are lower-case.
+type Headers []byte
+
+// AppendHeaderCount starts a header list; [AppendHeaderLine] adds to it.
+func AppendHeaderCount(dst []byte) []byte { return append(dst, 0, 0) }
+
+// AppendHeaderLine adds a header to the list that begins at dst[start]. Name
+// must be lower-case and at most 255 bytes, value at most 65,535.
+func AppendHeaderLine(dst []byte, start int, name, value []byte) []byte {
+	binary.LittleEndian.PutUint16(dst[start:], binary.LittleEndian.Uint16(dst[start:])+1)
+	dst = append(dst, byte(len(name)))
+	dst = append(dst, name...)
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(value)))
+	return append(dst, value...)
+}
+
+// Get returns the first value of a header by its lower-case name, nil when it
+// is absent.
+func (h Headers) Get(name string) []byte {
+	for n, v := range h.All() {
+		if string(n) == name {
+			return v
+		}
+	}
+	return nil
+}
+
+// All yields names and values in order.
+func (h Headers) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for b := h[2:]; len(b) > 0; {
+			n := 1 + int(b[0])
+			v := n + 2 + int(binary.LittleEndian.Uint16(b[n:]))
+			if !yield(b[1:n:n], b[n+2:v:v]) {
+				return
+			}
+			b = b[v:]
+		}
+	}
+}
+
+// A Request is a view of a REQUEST's payload.
+type Request struct {
+	Fields  Fields
+	Method  []byte
+	Target  []byte
+	Headers Headers
+	Body    []byte // the body's first bytes
+}
+
+// ParseRequest reads a REQUEST's payload, which the result aliases.
+func ParseRequest(p []byte) (r Request, err error) {
+	s := scanner{rest: p}
+	r.Fields = s.fields()
+	r.Method = s.bytes(int(s.uint8()))
+	r.Target = s.bytes(int(s.uint16()))
+	r.Headers = s.headers()
+	r.Body, err = s.end(p)
+	if err == nil && len(r.Method) == 0 {
+		err = protocolError("request without a method")
+	}
+	return r, err
+}
+
+// AppendHead appends the request's head, without the body.
+func (r Request) AppendHead(dst []byte) []byte {
+	dst = append(dst, r.Fields...)
+	dst = append(dst, byte(len(r.Method)))
+	dst = append(dst, r.Method...)
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(r.Target)))
+	dst = append(dst, r.Target...)
+	return append(dst, r.Headers...)
+}
+
+// A Response is a view of a RESPONSE's payload.
+type Response struct {
+	Status  int
+	Fields  Fields
+	Headers Headers
+	Body    []byte // the body's first bytes
+}
+
+// ParseResponse reads a RESPONSE's payload, which the result aliases.
+func ParseResponse(p []byte) (r Response, err error) {
+	s := scanner{rest: p}
+	r.Status = int(s.uint16())
+	r.Fields = s.fields()
+	r.Headers = s.headers()
+	r.Body, err = s.end(p)
+	if err == nil && (r.Status < 100 || r.Status > 999) {
+		err = protocolError("status %d", r.Status)
+	}
+	if err == nil {
+		err = r.Headers.check()
+	}
+	return r, err
+}
+
+// check refuses what could split an answer in two once it is written as
+// HTTP/1.1 (RFC 9110, sections 5.1 and 5.5): tenants' code writes these bytes.
+func (h Headers) check() error {
+	for name, value := range h.All() {
+		if len(name) == 0 {
+			return protocolError("header without a name")
+		}
+		for _, c := range name {
+			if !nameBytes[c] {
+				return protocolError("header name %q", name)
+			}
+		}
+		for _, c := range value {
+			if c < ' ' && c != '\t' || c == 0x7f {
+				return protocolError("value of header %s has the byte %#x", name, c)
+			}
+		}
+	}
+	return nil
+}
+
+// nameBytes are the characters of a token, capitals left out.
+var nameBytes = func() (t [256]bool) {
+	for _, c := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz" {
+		t[c] = true
+	}
+	return t
+}()
+
+// AppendHead appends the response's head, without the body.
+func (r Response) AppendHead(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(r.Status))
+	dst = append(dst, r.Fields...)
+	return append(dst, r.Headers...)
+}
+
+// scanner reads a head; once something is missing everything after is empty.
+type scanner struct {
+	rest  []byte
+	short bool
+}
+
+func (s *scanner) bytes(n int) []byte {
+	if len(s.rest) < n {
+		s.short, s.rest = true, nil
+		return nil
+	}
+	b := s.rest[:n:n]
+	s.rest = s.rest[n:]
+	return b
+}
+
+func (s *scanner) uint8() uint8 {
+	if b := s.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (s *scanner) uint16() uint16 {
+	if b := s.bytes(2); b != nil {
+		return binary.LittleEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (s *scanner) fields() Fields {
+	start := s.rest
+	for n := s.uint8(); n > 0; n-- {
+		s.uint8()
+		s.bytes(int(s.uint16()))
+	}
+	return start[:len(start)-len(s.rest)]
+}
+
+func (s *scanner) headers() Headers {
+	start := s.rest
+	for n := s.uint16(); n > 0 && !s.short; n-- {
+		s.bytes(int(s.uint8()))
+		s.bytes(int(s.uint16()))
+	}
+	return start[:len(start)-len(s.rest)]
+}
+
+func (s *scanner) end(p []byte) ([]byte, error) {
+	if s.short {
+		return nil, protocolError("head is cut short")
+	}
+	if head := len(p) - len(s.rest); head > MaxHead {
+		return nil, protocolError("head of %d bytes, at most %d", head, MaxHead)
+	}
+	return s.rest, nil
+}
