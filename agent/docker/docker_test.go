@@ -1,0 +1,216 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+
+	"bulkhead/agent"
+)
+
+const testUID = 499001
+
+// open returns an engine, or skips where there is none.
+func open(t *testing.T, host string) *Engine {
+	t.Helper()
+	e, err := Open(host, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	if _, err := e.api.Ping(t.Context()); err != nil {
+		t.Skipf("no Docker Engine: %v", err)
+	}
+	return e
+}
+
+// importProbe builds testdata/probe and makes an image of it.
+func importProbe(t *testing.T, api *client.Client, change ...string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "probe")
+	build := exec.Command("go", "build", "-o", bin, "./testdata/probe")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build probe: %v\n%s", err, out)
+	}
+	text, err := os.ReadFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []*tar.Header{
+		{Name: "run/cell/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o777},
+		{Name: "probe", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(text))},
+	} {
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Write(text)
+	w.Close()
+	r, err := api.ImageImport(t.Context(), image.ImportSource{Source: &b, SourceName: "-"}, "", image.ImportOptions{Changes: change})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var last struct{ Status string }
+	for d := json.NewDecoder(r); ; {
+		if err := d.Decode(&last); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { api.ImageRemove(t.Context(), last.Status, image.RemoveOptions{Force: true}) })
+	return last.Status
+}
+
+func testSpec(t *testing.T, image string) agent.ContainerSpec {
+	cell := t.TempDir()
+	if err := errors.Join(os.Chown(cell, testUID, testUID), os.Chmod(cell, 0o711)); err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	for d := filepath.Dir(cell); d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		os.Chmod(d, 0o711)
+	}
+	return agent.ContainerSpec{
+		Name: "bulkhead-dockertest.0", Tenant: "dockertest", Instance: "dockertest.0", Image: image, UID: testUID,
+		Tmp: 1 << 20, Cell: cell, Slice: "bulkhead-dockertest-0.slice",
+		Limits: agent.Limits{Memory: 64 << 20, CPU: 5e8, Pids: 32},
+	}
+}
+
+// ask waits for the probe to listen, and returns what it says about itself.
+func ask(t *testing.T, socket string) map[string]any {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			defer c.Close()
+			var facts map[string]any
+			if err := json.NewDecoder(c).Decode(&facts); err != nil {
+				t.Fatal(err)
+			}
+			return facts
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func TestContainerIsConfined(t *testing.T) {
+	e := open(t, "dockertest-confined")
+	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe"]`))
+	id, err := e.Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Remove(t.Context(), id)
+	facts := ask(t, filepath.Join(s.Cell, "control.sock"))
+	for k, want := range map[string]any{
+		"uid": float64(testUID), "gid": float64(testUID),
+		"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
+		"root": false, "tmp": true, "tmpfull": false,
+	} {
+		if facts[k] != want {
+			t.Errorf("%s is %v in the container, want %v", k, facts[k], want)
+		}
+	}
+	if links := facts["links"].([]any); len(links) != 1 || links[0] != "lo" {
+		t.Errorf("network links in the container: %v, want lo alone", links)
+	}
+}
+
+func TestContainersAreFoundResizedAndRemoved(t *testing.T) {
+	e := open(t, "dockertest-list")
+	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe"]`))
+	id, err := e.Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Remove(t.Context(), id)
+	want := agent.Container{ID: id, Instance: s.Instance, Config: s.Config(), Running: true, Status: "running", Limits: s.Limits}
+	wantOnly(t, e, want)
+
+	s.Limits = agent.Limits{Memory: 96 << 20, CPU: 1e9, Pids: 48}
+	if err := e.Resize(t.Context(), id, s); err != nil {
+		t.Fatal(err)
+	}
+	want.Limits = s.Limits
+	wantOnly(t, e, want)
+
+	if others, err := open(t, "dockertest-other").List(t.Context()); err != nil || len(others) != 0 {
+		t.Errorf("another host lists %v (error %v), want none", others, err)
+	}
+	if err := e.Remove(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	wantOnly(t, e)
+	if err := e.Remove(t.Context(), id); err != nil {
+		t.Errorf("removing what is gone: %v", err)
+	}
+}
+
+func wantOnly(t *testing.T, e *Engine, want ...agent.Container) {
+	t.Helper()
+	got, err := e.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != len(want) || len(got) == 1 && got[0] != want[0] {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestDeathIsNoticedWithItsCause(t *testing.T) {
+	e := open(t, "dockertest-death")
+	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe", "exit"]`))
+	id, err := e.Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Remove(t.Context(), id)
+	for {
+		select {
+		case <-e.Events():
+		case <-t.Context().Done():
+			t.Fatal("no event")
+		}
+		cs, err := e.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(cs) == 1 && !cs[0].Running && strings.Contains(cs[0].Status, "code 3") {
+			return
+		}
+	}
+}
+
+func TestMissingImageIsSaidSo(t *testing.T) {
+	e := open(t, "dockertest-image")
+	missing := "sha256:" + strings.Repeat("0", 64)
+	if _, err := e.Create(t.Context(), testSpec(t, missing)); !errors.Is(err, agent.ErrNoImage) {
+		t.Errorf("got error %v, want ErrNoImage", err)
+	}
+	if has, err := e.HasImage(t.Context(), missing); has || err != nil {
+		t.Errorf("HasImage: %v, %v", has, err)
+	}
+}

@@ -1,0 +1,52 @@
+// Probe is the container of the Docker adapter's tests: it listens on
+// /run/cell/control.sock and answers each connection with what it finds out
+// about its own confinement, as JSON.
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "exit" {
+		os.Exit(3)
+	}
+	l, err := net.Listen("unix", "/run/cell/control.sock")
+	if err != nil {
+		panic(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		json.NewEncoder(c).Encode(report())
+		c.Close()
+	}
+}
+
+func report() map[string]any {
+	links, _ := net.Interfaces()
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name)
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	facts := map[string]any{
+		"uid": os.Getuid(), "gid": os.Getgid(), "links": names,
+		"root":    os.WriteFile("/probe-was-here", nil, 0o600) == nil,
+		"tmp":     os.WriteFile("/tmp/probe-was-here", nil, 0o700) == nil,
+		"tmpfull": os.WriteFile("/tmp/big", make([]byte, 2<<20), 0o600) == nil,
+	}
+	for line := range strings.Lines(string(status)) {
+		k, v, _ := strings.Cut(line, ":")
+		switch k {
+		case "CapEff", "CapBnd", "NoNewPrivs", "Seccomp":
+			facts[k] = strings.TrimSpace(v)
+		}
+	}
+	return facts
+}
