@@ -1,0 +1,182 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Event is a key's new value, or its end.
+type Event struct {
+	Key      string
+	Value    []byte
+	Revision int64 // of the change: the key's mod revision
+	Deleted  bool
+}
+
+// Batch is what a watch delivers. A snapshot holds every key under the
+// watched prefixes at Revision, so a key that is not in it is gone; Cause says
+// in words why it was listed (again). Any other batch holds the changes up to
+// Revision in the order of their revisions. All changes of one transaction
+// come in one batch, whichever prefixes they fall under.
+type Batch struct {
+	Snapshot bool
+	Cause    string
+	Revision int64
+	Events   []Event
+
+	cluster uint64 // etcd's ID of the cluster that answered
+}
+
+// Watch follows the keys under prefixes until ctx ends, and closes the channel
+// then. The first batch is a snapshot. When history is lost (compaction, a
+// restore that set revisions back, a member without leader) it lists again
+// and delivers a fresh snapshot; a connection that comes back within history
+// is resumed without one. While etcd is away it delivers nothing and tries on.
+func Watch(ctx context.Context, cli *clientv3.Client, prefixes ...string) <-chan Batch {
+	w := &watch{cli: cli, prefixes: prefixes, out: make(chan Batch)}
+	go w.run(ctx)
+	return w.out
+}
+
+const (
+	backoffMin = 50 * time.Millisecond
+	backoffMax = 3 * time.Second
+	// probeEvery is how often a quiet watch asks for the store's revision, so
+	// that a restore doesn't leave it waiting for a future that is past.
+	probeEvery = 5 * time.Second
+	// probeAgain is how often it asks while changes wait for the answer.
+	probeAgain = 250 * time.Millisecond
+)
+
+type watch struct {
+	cli      *clientv3.Client
+	prefixes []string
+	out      chan Batch
+}
+
+func (w *watch) run(ctx context.Context) {
+	defer close(w.out)
+	cause, backoff := "first list", backoffMin
+	for ctx.Err() == nil {
+		snapshot, err := List(ctx, w.cli, w.prefixes...)
+		if err != nil {
+			if backoff == backoffMin && ctx.Err() == nil {
+				slog.Warn("cannot list etcd keys, trying on", "prefixes", w.prefixes, "error", err)
+			}
+			sleep(ctx, backoff)
+			backoff = min(2*backoff, backoffMax)
+			continue
+		}
+		backoff = backoffMin
+		snapshot.Cause = cause
+		if !w.send(ctx, snapshot) {
+			return
+		}
+		cause = w.follow(ctx, snapshot).Error()
+		sleep(ctx, backoffMin) // a watch that fails at once must not spin
+	}
+}
+
+func (w *watch) send(ctx context.Context, b Batch) bool {
+	select {
+	case w.out <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// tagged is a response of the watcher of one prefix.
+type tagged struct {
+	prefix int
+	clientv3.WatchResponse
+}
+
+// follow delivers the changes after a snapshot until history is lost, and says
+// how.
+func (w *watch) follow(ctx context.Context, from Batch) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	responses, lost := make(chan tagged), make(chan error)
+	for i, prefix := range w.prefixes {
+		ch := w.cli.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
+		wg.Go(func() { forward(ctx, i, ch, responses) })
+	}
+	p := prober{w.cli, from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
+	wg.Go(func() { p.runProgress(ctx) })
+	wg.Go(func() { p.runRevision(ctx, lost) })
+
+	m := newMerge(len(w.prefixes), from.Revision)
+	timer := time.NewTimer(probeEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-lost:
+			return err
+		case <-timer.C:
+			p.ask(m)
+		case r := <-responses:
+			if err := ended(r, from.cluster); err != nil {
+				return err
+			}
+			if b := m.add(r); len(b.Events) > 0 && !w.send(ctx, b) {
+				return ctx.Err()
+			}
+			if len(m.pending) > 0 && !r.IsProgressNotify() {
+				p.ask(m)
+			}
+		}
+		timer.Reset(m.patience())
+	}
+}
+
+// forward tags what ch brings; a channel closed by the client counts as a
+// response that says so.
+func forward(ctx context.Context, i int, ch clientv3.WatchChan, responses chan<- tagged) {
+	for {
+		r, ok := <-ch
+		if !ok {
+			r = clientv3.WatchResponse{Canceled: true}
+		}
+		select {
+		case responses <- tagged{i, r}:
+		case <-ctx.Done():
+			return
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+// ended returns why a watch cannot go on after r, if it cannot.
+func ended(r tagged, cluster uint64) error {
+	switch {
+	case r.CompactRevision != 0:
+		return fmt.Errorf("history up to revision %d was compacted", r.CompactRevision)
+	case r.Canceled && r.Err() != nil:
+		return fmt.Errorf("etcd ended the watch: %w", r.Err())
+	case r.Canceled:
+		return errors.New("etcd ended the watch")
+	case r.Header.ClusterId != cluster:
+		return errOther
+	}
+	return nil
+}
