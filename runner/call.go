@@ -1,0 +1,299 @@
+package runner
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"bulkhead/internal/frames"
+)
+
+// call is one request: a stream from the proxy joined to a stream to a
+// function's process. Its methods are called with r.mu held.
+type call struct {
+	r        *Runner
+	in       *inbound
+	id       uint32 // the stream on in
+	request  string // request id
+	function string
+	grant    *Grant
+	timer    *time.Timer
+	started  time.Time
+
+	process  *process // nil until one is chosen
+	out      uint32   // the stream on process; 0 until it is open
+	waiting  []byte   // frames for the process, with stream id 0, until then
+	received int      // bytes of the request's body so far
+	code     *oneOff  // collects code that came with the request
+	whole    bool     // all of the request's body has come
+	answered bool     // the answer has begun
+}
+
+// begin takes a new request through the gate and the limits, and sends it on.
+func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
+	c := &call{
+		r: r, in: in, id: f.Stream, started: time.Now(),
+		request:  string(req.Fields.Get(frames.FieldRequestID)),
+		function: string(req.Fields.Get(frames.FieldFunction)),
+		received: len(req.Body), whole: f.End,
+	}
+	refusal := c.admit(req)
+	if refusal != nil {
+		r.queue(in.link, func(dst []byte) []byte { return refusal.appendFrame(dst, c.id, c.request) })
+		return
+	}
+	in.calls[c.id] = c
+	r.calls++
+	wall := time.Duration(r.config.Limits.Wall)
+	if wall > 0 {
+		c.timer = time.AfterFunc(wall, c.timeOut)
+	}
+	if c.function == "" {
+		c.code = &oneOff{head: c.encode(withoutBody(req), true)}
+		c.collect(req.Body, f.End)
+		return
+	}
+	record, refusal := r.functions.get(r.config.Tenant, c.function)
+	if refusal != nil {
+		c.refuse(refusal)
+		return
+	}
+	p := r.processFor(c.function, record)
+	p.take(c, c.encode(req, f.End))
+}
+
+// admit decides whether the request may go on: pure but for the limiter.
+func (c *call) admit(req frames.Request) *Refusal {
+	r := c.r
+	if r.draining {
+		refusal := refuse(503, "draining", "this instance is going away; ask again")
+		refusal.RetryAfter = time.Second
+		return refusal
+	}
+	token, _ := bearer(req)
+	grant, refusal := r.gate.Check(token, c.started)
+	if refusal == nil {
+		refusal = grant.Allows(c.function)
+	}
+	if refusal == nil {
+		c.grant = grant
+		refusal = c.checkLength(req)
+	}
+	if refusal == nil {
+		refusal = r.limitsAt(c.started)
+	}
+	return refusal
+}
+
+func (c *call) checkLength(req frames.Request) *Refusal {
+	length, err := strconv.ParseInt(string(req.Headers.Get("content-length")), 10, 64)
+	if err != nil {
+		length = int64(c.received)
+	}
+	return c.tooLarge(length)
+}
+
+// tooLarge refuses a body of n bytes when that is over its limit.
+func (c *call) tooLarge(n int64) *Refusal {
+	limit, name, status := int64(c.r.config.Limits.Body), "body", 413
+	if c.function == "" {
+		limit, name, status = int64(c.r.config.Limits.Code), "code", 400
+	}
+	if limit <= 0 || n <= limit {
+		return nil
+	}
+	return refuse(status, name+"_too_large", "the %s has more than %d bytes, the limit of tenant %q (limits.%s)", name, limit, c.r.config.Tenant, name)
+}
+
+// bearer returns the request's token, and where it stood: in the header, or
+// with inQuery in the target's key parameter.
+func bearer(req frames.Request) (token []byte, inQuery bool) {
+	if auth := req.Headers.Get("authorization"); len(auth) > 7 && strings.EqualFold(string(auth[:7]), "bearer ") {
+		return bytes.TrimSpace(auth[7:]), false
+	}
+	_, query, ok := bytes.Cut(req.Target, []byte("?"))
+	if !ok || !bytes.Contains(query, []byte("key=")) {
+		return nil, false
+	}
+	values, err := url.ParseQuery(string(query))
+	if err != nil || values.Get("key") == "" {
+		return nil, false
+	}
+	return []byte(values.Get("key")), true
+}
+
+// encode returns the request as the process gets it: the token is gone, and
+// what the token says is there as fields.
+func (c *call) encode(req frames.Request, end bool) []byte {
+	fields := append(make([]byte, 0, len(req.Fields)+len(c.grant.Claims)+64), frames.NoFields...)
+	for id, value := range req.Fields.All() {
+		if id < frames.FieldDeadline {
+			fields = frames.AppendField(fields, 0, id, value)
+		}
+	}
+	if wall := time.Duration(c.r.config.Limits.Wall); wall > 0 {
+		var ms [8]byte
+		binary.LittleEndian.PutUint64(ms[:], uint64(c.started.Add(wall).UnixMilli()))
+		fields = frames.AppendField(fields, 0, frames.FieldDeadline, ms[:])
+	}
+	fields = frames.AppendField(fields, 0, frames.FieldClaims, c.grant.Claims)
+	if c.grant.Params != nil {
+		fields = frames.AppendField(fields, 0, frames.FieldParams, c.grant.Params)
+	}
+	_, inQuery := bearer(req)
+	headers := frames.AppendHeaderCount(make([]byte, 0, len(req.Headers)))
+	for name, value := range req.Headers.All() {
+		if inQuery || string(name) != "authorization" {
+			headers = frames.AppendHeaderLine(headers, 0, name, value)
+		}
+	}
+	if inQuery {
+		req.Target = withoutKey(req.Target)
+	}
+	req.Fields, req.Headers = fields, headers
+	out := frames.AppendHeader(make([]byte, 0, frames.HeaderSize+len(fields)+len(headers)+len(req.Target)+len(req.Body)+16), frames.TypeRequest, end, 0, 0)
+	out = append(req.AppendHead(out), req.Body...)
+	binary.LittleEndian.PutUint32(out, uint32(len(out)-frames.HeaderSize))
+	return out
+}
+
+// withoutKey removes the key parameter and leaves the others as they were.
+func withoutKey(target []byte) []byte {
+	path, query, _ := strings.Cut(string(target), "?")
+	kept := []string{}
+	for part := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(part, "="); name != "key" {
+			kept = append(kept, part)
+		}
+	}
+	if len(kept) > 0 {
+		path += "?" + strings.Join(kept, "&")
+	}
+	return []byte(path)
+}
+
+// fromProxy takes a frame of this call's stream.
+func (c *call) fromProxy(f frames.Frame) error {
+	switch f.Type {
+	case frames.TypeData:
+		c.received += len(f.Payload)
+		c.whole = f.End
+		if refusal := c.tooLarge(int64(c.received)); refusal != nil {
+			c.refuse(refusal)
+			return nil
+		}
+		if c.code != nil {
+			c.collect(f.Payload, f.End)
+			return nil
+		}
+		c.toProcess(f)
+	case frames.TypeWindow:
+		c.toProcess(f)
+	case frames.TypeReset:
+		code, reason := frames.ParseReset(f.Payload)
+		c.abandon(code, reason)
+	}
+	return nil
+}
+
+// toProcess passes a frame on, or keeps it until the process is there. What
+// is kept is bounded by the stream's window.
+func (c *call) toProcess(f frames.Frame) {
+	if c.out == 0 {
+		f.Stream = 0
+		c.waiting = frames.Append(c.waiting, f)
+		return
+	}
+	f.Stream = c.out
+	if err := c.r.queue(c.process.link, func(dst []byte) []byte { return frames.Append(dst, f) }); err != nil {
+		c.refuse(stuck(c.function))
+	}
+}
+
+func stuck(function string) *Refusal {
+	return refuse(503, "function_stuck", "function %q does not read its requests: its event loop may be blocked", function)
+}
+
+// fromProcess passes a frame of the answer on. The process has forgotten the
+// stream already when the frame ends it.
+func (c *call) fromProcess(f frames.Frame) {
+	switch f.Type {
+	case frames.TypeReset:
+		code, reason := frames.ParseReset(f.Payload)
+		c.out, c.process = 0, nil
+		if !c.answered {
+			c.refuse(refuse(502, "function_reset", "function %q gave the request up: %s", c.function, reason))
+			return
+		}
+		c.r.queue(c.in.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.id, code, reason) })
+		c.finish()
+		return
+	case frames.TypeResponse:
+		c.answered = true
+	}
+	f.Stream = c.id
+	if c.r.queue(c.in.link, func(dst []byte) []byte { return frames.Append(dst, f) }) != nil {
+		c.abandon(frames.CodeCancelled, "the proxy does not read")
+		return
+	}
+	if f.End && !c.whole {
+		c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, frames.CodeNone, "") })
+	}
+	if f.End {
+		c.finish()
+	}
+}
+
+// refuse answers in place of the function, or breaks the answer off when it
+// has begun.
+func (c *call) refuse(refusal *Refusal) {
+	c.r.queue(c.in.link, func(dst []byte) []byte {
+		if c.answered {
+			return frames.AppendReset(dst, c.id, frames.CodeInternal, refusal.Message)
+		}
+		return refusal.appendFrame(dst, c.id, c.request)
+	})
+	c.abandon(frames.CodeCancelled, refusal.Cause)
+}
+
+// abandon ends the call and tells the process, if it has it.
+func (c *call) abandon(code frames.Code, reason string) {
+	if c.out != 0 {
+		delete(c.process.calls, c.out)
+		c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, code, reason) })
+	} else if c.process != nil {
+		delete(c.process.waiting, c)
+	}
+	c.finish()
+}
+
+// finish forgets the call; it does nothing the second time.
+func (c *call) finish() {
+	if c.in.calls[c.id] != c {
+		return
+	}
+	delete(c.in.calls, c.id)
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	r := c.r
+	if r.calls--; r.calls == 0 && r.draining {
+		r.closeDrained()
+	}
+}
+
+// timeOut runs on the timer's goroutine when the wall clock has run out.
+func (c *call) timeOut() {
+	r := c.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.in.calls[c.id] != c {
+		return
+	}
+	took := time.Since(c.started).Round(time.Millisecond)
+	c.refuse(refuse(504, "wall_limit", "function %q took %v, over its wall limit of %v (limits.wall)", c.function, took, time.Duration(r.config.Limits.Wall)))
+	r.flush()
+}

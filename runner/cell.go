@@ -1,0 +1,190 @@
+package runner
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+
+	"bulkhead/cluster"
+)
+
+// cell asks the container's PID 1 for processes: docs/cell.md. It connects
+// when it is first asked, and again after the connection has ended.
+type cell struct {
+	dir string
+
+	mu   sync.Mutex
+	conn *cellConn
+}
+
+type cellConn struct {
+	net.Conn
+	mu      sync.Mutex
+	next    int
+	waiting map[int]chan cellAnswer
+	done    chan struct{}
+}
+
+type cellRequest struct {
+	ID       int               `json:"id"`
+	Op       string            `json:"op"`
+	Function string            `json:"function,omitempty"`
+	Version  string            `json:"version,omitempty"`
+	File     string            `json:"file,omitempty"`
+	Code     string            `json:"code,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
+	Secrets  map[string]string `json:"secrets,omitempty"`
+	Socket   string            `json:"socket,omitempty"`
+}
+
+type cellAnswer struct {
+	ID     int        `json:"id"`
+	Socket string     `json:"socket"`
+	Exit   *cellExit  `json:"exit"`
+	Error  *cellError `json:"error"`
+}
+
+// cellError is the cell's or the tenant's code's failure to serve.
+type cellError struct {
+	Status  int    `json:"status"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Stack   string `json:"stack"`
+}
+
+func (e *cellError) Error() string { return e.Code + ": " + e.Message }
+
+func (e *cellError) refusal() *Refusal {
+	status := e.Status
+	if status < 400 || status > 599 {
+		status = 503
+	}
+	return &Refusal{Status: status, Cause: e.Code, Message: e.Message, Stack: e.Stack}
+}
+
+// cellExit is how a process ended.
+type cellExit struct {
+	Code   int    `json:"code"`
+	Signal string `json:"signal"`
+	OOM    bool   `json:"oom"`
+	Reason string `json:"reason"`
+}
+
+var errCellGone = errors.New("the cell closed its control socket")
+
+// serve returns the path of the socket of a process that serves the record.
+func (c *cell) serve(ctx context.Context, name string, f *cluster.Function) (string, error) {
+	a, err := c.ask(ctx, cellRequest{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets})
+	if err != nil {
+		return "", err
+	}
+	if a.Socket != filepath.Base(a.Socket) || a.Socket == "." || a.Socket == "" {
+		return "", fmt.Errorf("the cell named a socket %q", a.Socket)
+	}
+	return filepath.Join(c.dir, a.Socket), nil
+}
+
+// stop lets a process finish what it has and go.
+func (c *cell) stop(ctx context.Context, name, version string) error {
+	_, err := c.ask(ctx, cellRequest{Op: "stop", Function: name, Version: version})
+	return err
+}
+
+// inquest returns how the process behind a socket ended; nil while it lives.
+func (c *cell) inquest(ctx context.Context, socket string) (*cellExit, error) {
+	a, err := c.ask(ctx, cellRequest{Op: "inquest", Socket: filepath.Base(socket)})
+	return a.Exit, err
+}
+
+func (c *cell) ask(ctx context.Context, r cellRequest) (cellAnswer, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return cellAnswer{}, err
+	}
+	answer := make(chan cellAnswer, 1)
+	conn.mu.Lock()
+	conn.next++
+	r.ID = conn.next
+	conn.waiting[r.ID] = answer
+	line, err := json.Marshal(r)
+	if err == nil {
+		_, err = conn.Write(append(line, '\n'))
+	}
+	conn.mu.Unlock()
+	defer func() {
+		conn.mu.Lock()
+		delete(conn.waiting, r.ID)
+		conn.mu.Unlock()
+	}()
+	if err != nil {
+		return cellAnswer{}, fmt.Errorf("cannot ask the cell: %w", err)
+	}
+	select {
+	case a := <-answer:
+		if a.Error != nil {
+			return a, a.Error
+		}
+		return a, nil
+	case <-conn.done:
+		return cellAnswer{}, errCellGone
+	case <-ctx.Done():
+		return cellAnswer{}, context.Cause(ctx)
+	}
+}
+
+func (c *cell) connect(ctx context.Context) (*cellConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		select {
+		case <-c.conn.done:
+		default:
+			return c.conn, nil
+		}
+	}
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "unix", filepath.Join(c.dir, "control.sock"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the cell: %w", err)
+	}
+	c.conn = &cellConn{Conn: nc, waiting: map[int]chan cellAnswer{}, done: make(chan struct{})}
+	go c.conn.read()
+	return c.conn, nil
+}
+
+// read hands out answers. Events are not needed here: a process that ends
+// closes its connection, and the inquest says why.
+func (c *cellConn) read() {
+	defer close(c.done)
+	defer c.Close()
+	lines := bufio.NewScanner(c)
+	lines.Buffer(make([]byte, 4096), 4<<20)
+	for lines.Scan() {
+		var a cellAnswer
+		if json.Unmarshal(lines.Bytes(), &a) != nil {
+			return
+		}
+		c.mu.Lock()
+		if w := c.waiting[a.ID]; w != nil {
+			w <- a
+			delete(c.waiting, a.ID)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// close ends the connection.
+func (c *cell) close() {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+		<-conn.done
+	}
+}

@@ -1,0 +1,24 @@
+// Package runner is the jailed process that stands before one tenant's
+// container: it checks each request's token, applies the tenant's limits, and
+// passes what it lets through to the function's process.
+//
+// It speaks frames (docs/frames.md) on both sides. The proxy connects to it;
+// it asks the cell (docs/cell.md) for a process that serves a function, and
+// connects to that. A request is a [call]: a stream on the proxy's connection
+// joined to a stream on a process's. The runner keeps no bodies: frames are
+// passed on with another stream id, and the two ends' windows bound what is
+// under way.
+//
+//	gate.go       may this token do this?          (pure)
+//	refusal.go    the platform's answers when not
+//	functions.go  the tenant's functions, as the agent delivers them
+//	cell.go       the cell's control socket
+//	inbound.go    frames from the proxy, and the agent's reloads
+//	call.go       one request from gate to answer
+//	process.go    frames from function processes
+//	oneoff.go     code that comes with the request
+//
+// One mutex guards all state: the work under it is moving bytes between
+// buffers, and nothing under it waits. A runner knows one tenant's keys, has
+// no network, no files but its functions, and imports neither etcd nor Docker.
+package runner

@@ -1,0 +1,188 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/frames"
+)
+
+// Options says where a runner finds its neighbours. In the jail they are
+// /functions and /cell.
+type Options struct {
+	Functions string       // directory of function records
+	Cell      string       // directory of the cell's sockets
+	Log       *slog.Logger // for what no caller is told; required
+}
+
+// Runner serves one instance of one tenant.
+type Runner struct {
+	opts Options
+	cell *cell
+	ctx  context.Context // ends when the runner closes
+	stop context.CancelFunc
+	work sync.WaitGroup // goroutines that the runner started
+
+	mu        sync.Mutex
+	config    cluster.RunnerConfig
+	gate      *Gate
+	limiter   *rate.Limiter // nil: no limit
+	functions functions
+	processes map[string]*process // current ones, by function
+	inbounds  map[*inbound]struct{}
+	calls     int // in flight
+	draining  bool
+	drained   chan struct{}
+	dirty     []*link // connections with something queued
+}
+
+// New makes a runner for a tenant. It fails when a key can't be used.
+func New(config cluster.RunnerConfig, opts Options) (*Runner, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Runner{
+		opts: opts, cell: &cell{dir: opts.Cell}, ctx: ctx, stop: stop,
+		functions: functions{dir: opts.Functions},
+		processes: map[string]*process{}, inbounds: map[*inbound]struct{}{},
+		drained: make(chan struct{}),
+	}
+	if err := r.configure(config); err != nil {
+		stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// configure puts keys and limits in force, for requests from now on; r.mu is
+// held, or nobody else has r yet.
+func (r *Runner) configure(config cluster.RunnerConfig) error {
+	gate, err := NewGate(config.Tenant, config.Keys)
+	if err != nil {
+		return err
+	}
+	if r.config.Tenant != "" && config.Tenant != r.config.Tenant {
+		return fmt.Errorf("cannot turn the runner of tenant %q into one of %q", r.config.Tenant, config.Tenant)
+	}
+	r.limiter = nil
+	if config.Limits.Rate > 0 {
+		// A second's worth may come at once.
+		r.limiter = rate.NewLimiter(rate.Limit(config.Limits.Rate), max(1, int(config.Limits.Rate)))
+	}
+	r.config, r.gate = config, gate
+	r.functions.forget()
+	return nil
+}
+
+// Serve takes connections until the listener is closed, which Drain and Close
+// leave to the caller: under socket activation the listener outlives us.
+func (r *Runner) Serve(ln net.Listener) error {
+	for {
+		c, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot accept: %w", err)
+		}
+		r.work.Go(func() { r.serveInbound(c) })
+	}
+}
+
+// Drain refuses new requests, so that proxies send them elsewhere or to our
+// successor, and waits until those in flight are answered or ctx ends.
+func (r *Runner) Drain(ctx context.Context) error {
+	r.mu.Lock()
+	r.draining = true
+	for in := range r.inbounds {
+		r.queue(in.link, func(dst []byte) []byte {
+			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
+		})
+	}
+	if r.calls == 0 {
+		r.closeDrained()
+	}
+	r.flush()
+	r.mu.Unlock()
+	select {
+	case <-r.drained:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot drain in time: %w", context.Cause(ctx))
+	}
+}
+
+func (r *Runner) closeDrained() {
+	select {
+	case <-r.drained:
+	default:
+		close(r.drained)
+	}
+}
+
+// Close ends every connection and waits for the runner's goroutines.
+func (r *Runner) Close() {
+	r.stop()
+	r.cell.close()
+	r.mu.Lock()
+	for in := range r.inbounds {
+		in.link.Close()
+	}
+	for _, p := range r.processes {
+		p.hangUp()
+	}
+	r.mu.Unlock()
+	r.work.Wait()
+}
+
+// link is a connection and whether it is among the dirty ones.
+type link struct {
+	*frames.Conn
+	dirty bool
+}
+
+// queue puts frames on a connection, to leave with the next flush; r.mu is
+// held.
+func (r *Runner) queue(l *link, encode func([]byte) []byte) error {
+	if err := l.Queue(encode); err != nil {
+		return err
+	}
+	if !l.dirty {
+		l.dirty = true
+		r.dirty = append(r.dirty, l)
+	}
+	return nil
+}
+
+// flush sends what has been queued on every connection; r.mu is held. Frames
+// that arrived together leave together.
+func (r *Runner) flush() {
+	for i, l := range r.dirty {
+		l.dirty = false
+		l.Flush()
+		r.dirty[i] = nil
+	}
+	r.dirty = r.dirty[:0]
+}
+
+// limitsAt refuses a request that comes when there are too many; r.mu is held.
+func (r *Runner) limitsAt(now time.Time) *Refusal {
+	limits := r.config.Limits
+	if limits.Concurrency > 0 && r.calls >= limits.Concurrency {
+		refusal := refuse(429, "too_many_in_flight", "%d requests are in flight, the limit of tenant %q (limits.concurrency)", r.calls, r.config.Tenant)
+		refusal.RetryAfter = time.Second
+		return refusal
+	}
+	if r.limiter != nil && !r.limiter.AllowN(now, 1) {
+		refusal := refuse(429, "rate_limited", "more than %g requests a second, the limit of tenant %q (limits.rate)", limits.Rate, r.config.Tenant)
+		refusal.RetryAfter = time.Duration(float64(time.Second) / limits.Rate)
+		return refusal
+	}
+	return nil
+}
