@@ -216,4 +216,3 @@ func cgroupParent(driver, slice string) string {
 	}
 	return "/" + path.Join(units.Slices(slice)...)
 }
-

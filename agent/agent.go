@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// Agent makes one host's placements run. Make it with New.
+type Agent struct {
+	cfg      Config
+	book     *book
+	uids     *uids
+	observer *observer
+	executor *executor
+	presence *etcd.Presence
+
+	lives   map[string]*life              // by instance
+	follows map[string]context.CancelFunc // by tenant: whose functions are watched
+	changes chan func()                   // what watches and workers bring to the loop
+	room    chan struct{}                 // a place for each worker
+	work    sync.WaitGroup                // watches and workers
+	ready   chan struct{}                 // closed after the first round
+	known   bool                          // etcd, or our patience with it, has spoken
+}
+
+// New makes an agent. It fails when the configuration lacks something or the
+// host's directories can't be made or read.
+func New(c Config) (*Agent, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	p := c.Host.Paths
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{p.Run, 0o711}, {instancesDir(p), 0o711}, {p.State, 0o711}} {
+		if err := os.MkdirAll(d.path, d.mode); err != nil {
+			return nil, fmt.Errorf("cannot make agent: %w", err)
+		}
+	}
+	book, err := openBook(c.Host.Name, disk(filepath.Join(p.State, "desired")), c.Log)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make agent: %w", err)
+	}
+	uids, err := openUIDs(filepath.Join(p.State, "uids.json"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make agent: %w", err)
+	}
+	return &Agent{
+		cfg: c, book: book, uids: uids,
+		observer: &observer{paths: p, services: c.Services, containers: c.Containers, versions: map[string]fileVersion{}},
+		executor: &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log},
+		lives:    map[string]*life{}, follows: map[string]context.CancelFunc{},
+		changes: make(chan func()), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed once the agent has looked at its host for the first time,
+// knowing what is desired.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Run works until ctx ends, and returns when all it started has ended. What
+// runs on the host goes on; the host's presence stays until its lease runs
+// out, so an agent that follows soon takes over without a gap.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer a.work.Wait()
+	defer cancel()
+	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL)
+	defer a.presence.Close()
+	if err := a.present(); err != nil {
+		return err
+	}
+	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },
+		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name))
+	patience := time.AfterFunc(a.cfg.Patience, func() { a.send(ctx, a.goOnWithoutEtcd) })
+	defer patience.Stop()
+	a.loop(ctx)
+	return nil
+}
+
+// present says that this host is there.
+func (a *Agent) present() error {
+	h := a.cfg.Host
+	h.Since = time.Now().UTC()
+	value, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("cannot encode host %s: %w", h.Name, err)
+	}
+	a.presence.Set(cluster.HostKey(h.Name), value)
+	return nil
+}
+
+// goOnWithoutEtcd takes what is on disk for what is desired, when etcd hasn't
+// been heard of since the start.
+func (a *Agent) goOnWithoutEtcd() {
+	if a.known {
+		return
+	}
+	a.cfg.Log.Warn("etcd is away: going on with what was desired last", "instances", len(a.book.placements))
+	a.known = true
+	for tenant := range a.book.tenants() {
+		a.book.tenant(tenant)
+	}
+}
+
+// loop is the agent: whatever happens leads to one look at everything.
+func (a *Agent) loop(ctx context.Context) {
+	timer := time.NewTimer(a.cfg.Tick)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case change := <-a.changes:
+			change()
+			a.drain()
+		case <-a.cfg.Services.Events():
+		case <-a.cfg.Containers.Events():
+		case <-timer.C:
+		}
+		next := a.cfg.Tick
+		if a.known {
+			next = a.reconcile(ctx)
+		}
+		timer.Reset(next)
+	}
+}
+
+// drain takes what else has come meanwhile, so that many changes at once cost
+// one look.
+func (a *Agent) drain() {
+	for {
+		select {
+		case change := <-a.changes:
+			change()
+		default:
+			return
+		}
+	}
+}
+
+// send brings a change to the loop.
+func (a *Agent) send(ctx context.Context, change func()) {
+	select {
+	case a.changes <- change:
+	case <-ctx.Done():
+	}
+}
+
+// follow brings each batch of keys under prefixes to the loop until ctx ends.
+func (a *Agent) follow(ctx context.Context, take func(etcd.Batch), prefixes ...string) {
+	batches := etcd.Watch(ctx, a.cfg.Etcd, prefixes...)
+	a.work.Go(func() {
+		for b := range batches {
+			a.send(ctx, func() { take(b) })
+		}
+	})
+}

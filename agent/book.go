@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// versioned is a decoded value with the revision it was written at.
+type versioned[T any] struct {
+	value    T
+	revision int64
+}
+
+// tenantFunctions are a tenant's functions as of a revision.
+type tenantFunctions struct {
+	values   map[string]cluster.Function
+	revision int64
+}
+
+// book is what etcd last said is desired, decoded, and the same raw on disk.
+// Invalid is not absent: a value that doesn't decode leaves the last good one
+// in force, and only a delete event, or absence from one consistent full
+// list, removes a key.
+type book struct {
+	host       string
+	disk       disk
+	log        *slog.Logger
+	placements map[string]versioned[cluster.Placement] // by instance
+	units      map[string]versioned[string]            // by unit name
+	functions  map[string]*tenantFunctions             // by tenant
+}
+
+// openBook reads the book as it was last kept on disk.
+func openBook(host string, d disk, log *slog.Logger) (*book, error) {
+	b := &book{
+		host: host, disk: d, log: log,
+		placements: map[string]versioned[cluster.Placement]{},
+		units:      map[string]versioned[string]{},
+		functions:  map[string]*tenantFunctions{},
+	}
+	events, err := d.load(log)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		b.take(e)
+	}
+	return b, nil
+}
+
+// tenants returns the tenants that have instances here.
+func (b *book) tenants() map[string]bool {
+	all := map[string]bool{}
+	for _, p := range b.placements {
+		all[p.value.Tenant] = true
+	}
+	return all
+}
+
+// apply takes a batch of the host's own keys.
+func (b *book) apply(batch etcd.Batch) {
+	seen := map[string]bool{}
+	for _, e := range batch.Events {
+		seen[e.Key] = true
+		b.change(e)
+	}
+	if !batch.Snapshot {
+		return
+	}
+	for instance := range b.placements {
+		b.dropUnseen(seen, cluster.PlacementKey(b.host, instance))
+	}
+	for unit := range b.units {
+		b.dropUnseen(seen, cluster.UnitKey(b.host, unit))
+	}
+}
+
+// applyFunctions takes a batch of one tenant's functions.
+func (b *book) applyFunctions(tenant string, batch etcd.Batch) {
+	f := b.tenant(tenant)
+	f.values = maps.Clone(f.values) // workers may be reading the old one
+	seen := map[string]bool{}
+	for _, e := range batch.Events {
+		seen[e.Key] = true
+		b.change(e)
+	}
+	if batch.Snapshot {
+		for name := range f.values {
+			b.dropUnseen(seen, cluster.FunctionKey(tenant, name))
+		}
+	}
+	f.revision = max(f.revision, batch.Revision)
+}
+
+// forget drops the functions of a tenant that has no instance here any more.
+func (b *book) forget(tenant string) {
+	if f := b.functions[tenant]; f != nil {
+		f.values = maps.Clone(f.values)
+		for name := range f.values {
+			b.change(etcd.Event{Key: cluster.FunctionKey(tenant, name), Deleted: true})
+		}
+		delete(b.functions, tenant)
+	}
+}
+
+func (b *book) dropUnseen(seen map[string]bool, key string) {
+	if !seen[key] {
+		b.change(etcd.Event{Key: key, Deleted: true})
+	}
+}
+
+// change takes one event, and keeps it on disk if it was good.
+func (b *book) change(e etcd.Event) {
+	if !b.take(e) {
+		return
+	}
+	if err := b.disk.keep(e); err != nil {
+		b.log.Error("a reboot without etcd would not know of this", "key", e.Key, "error", err)
+	}
+}
+
+// take takes one event; false: it was not good, or is nothing we know.
+func (b *book) take(e etcd.Event) bool {
+	var err error
+	switch {
+	case strings.HasPrefix(e.Key, cluster.HostPlacements(b.host)):
+		err = b.takePlacement(e)
+	case strings.HasPrefix(e.Key, cluster.HostUnits(b.host)):
+		err = b.takeUnit(e)
+	case strings.HasPrefix(e.Key, cluster.FunctionsPrefix):
+		err = b.takeFunction(e)
+	default:
+		err = fmt.Errorf("no key of this host")
+	}
+	if err != nil {
+		b.log.Warn("invalid value, the last good one stays in force", "key", e.Key, "revision", e.Revision, "error", err)
+	}
+	return err == nil
+}
+
+func (b *book) takePlacement(e etcd.Event) error {
+	instance := strings.TrimPrefix(e.Key, cluster.HostPlacements(b.host))
+	if e.Deleted {
+		delete(b.placements, instance)
+		return nil
+	}
+	var p cluster.Placement
+	if err := json.Unmarshal(e.Value, &p); err != nil {
+		return fmt.Errorf("cannot decode placement: %w", err)
+	}
+	tenant, _, err := cluster.ParseInstance(instance)
+	if err != nil {
+		return err
+	}
+	if p.Instance != instance || p.Tenant != tenant {
+		return fmt.Errorf("placement of %q of tenant %q under the key of %q", p.Instance, p.Tenant, instance)
+	}
+	if p.Image == "" || p.Resources.Memory <= 0 || p.Resources.CPU <= 0 || p.Resources.Pids <= 0 {
+		return fmt.Errorf("placement without image, memory, cpu or pids")
+	}
+	b.placements[instance] = versioned[cluster.Placement]{p, e.Revision}
+	return nil
+}
+
+func (b *book) takeUnit(e etcd.Event) error {
+	name := strings.TrimPrefix(e.Key, cluster.HostUnits(b.host))
+	if owner(name) == "" {
+		return fmt.Errorf("%q names no unit of an instance", name)
+	}
+	if e.Deleted {
+		delete(b.units, name)
+		return nil
+	}
+	b.units[name] = versioned[string]{string(e.Value), e.Revision}
+	return nil
+}
+
+func (b *book) takeFunction(e etcd.Event) error {
+	parts, ok := cluster.SplitKey(e.Key, cluster.FunctionsPrefix, 2)
+	if !ok {
+		return fmt.Errorf("want <tenant>/<function>")
+	}
+	f := b.tenant(parts[0])
+	if e.Deleted {
+		delete(f.values, parts[1])
+		return nil
+	}
+	v, problems := cluster.DecodeFunction(parts[1], e.Value)
+	if err := cluster.Invalid(problems); err != nil {
+		return err
+	}
+	f.values[parts[1]] = v
+	f.revision = max(f.revision, e.Revision)
+	return nil
+}
+
+func (b *book) tenant(name string) *tenantFunctions {
+	f := b.functions[name]
+	if f == nil {
+		f = &tenantFunctions{values: map[string]cluster.Function{}}
+		b.functions[name] = f
+	}
+	return f
+}

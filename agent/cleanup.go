@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Cleanup removes every instance from a host: units, containers and
+// directories, found by name and label, and what was kept on disk about them.
+// No agent may run meanwhile. It goes on past errors, and returns them
+// joined; what was already gone is none.
+func Cleanup(ctx context.Context, c Config) error {
+	c, err := c.withDefaults()
+	if err != nil {
+		return err
+	}
+	p := c.Host.Paths
+	o := &observer{paths: p, services: c.Services, containers: c.Containers, versions: map[string]fileVersion{}}
+	seen, err := o.observe(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot clean up: %w", err)
+	}
+	x := &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log}
+	var errs []error
+	for _, t := range Plan(Desired{}, seen) {
+		if err := x.run(ctx, []Task{t}, Want{}); err != nil {
+			errs = append(errs, fmt.Errorf("instance %s: %w", t.Instance, err))
+		}
+	}
+	for _, path := range []string{instancesDir(p), filepath.Join(p.State, "desired"), filepath.Join(p.State, "uids.json")} {
+		errs = append(errs, os.RemoveAll(path))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"bulkhead/cluster"
+)
+
+// FirstUID is the first user that instances get; ProxyUID, just below, is the
+// host proxy's user and group.
+const (
+	ProxyUID = 400000
+	FirstUID = 400001
+	lastUID  = 465535
+)
+
+// Config is what an agent needs to know.
+type Config struct {
+	Host       cluster.Host     // its presence; Since is set by the agent
+	Etcd       *clientv3.Client // stays the caller's to close
+	Services   Services
+	Containers Containers
+	Log        *slog.Logger
+
+	// TTL is how long the host and its instances stay in etcd when the agent
+	// no longer says that they are there. Default 10 s.
+	TTL time.Duration
+	// Tick is how often to look at everything although nothing seems to have
+	// happened. Default 10 s.
+	Tick time.Duration
+	// Patience is how long to wait for etcd at start before going on with
+	// what is on disk. Default 3 s.
+	Patience time.Duration
+	// Workers is how many instances are worked on at a time. Default 8.
+	Workers int
+}
+
+// withDefaults returns c with every default filled in, or what is missing.
+func (c Config) withDefaults() (Config, error) {
+	if err := cluster.CheckHost(c.Host.Name); err != nil {
+		return c, fmt.Errorf("cannot make agent: %w", err)
+	}
+	if c.Services == nil || c.Containers == nil || c.Etcd == nil {
+		return c, errors.New("cannot make agent: want etcd, services and containers")
+	}
+	for _, p := range []string{c.Host.Paths.Run, c.Host.Paths.State} {
+		if !filepath.IsAbs(p) {
+			return c, fmt.Errorf("cannot make agent: path %q is not absolute", p)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	for _, d := range []struct {
+		value     *time.Duration
+		otherwise time.Duration
+	}{{&c.TTL, 10 * time.Second}, {&c.Tick, 10 * time.Second}, {&c.Patience, 3 * time.Second}} {
+		if *d.value == 0 {
+			*d.value = d.otherwise
+		}
+	}
+	if c.Workers == 0 {
+		c.Workers = 8
+	}
+	return c, nil
+}

@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"bulkhead/cluster"
+	"bulkhead/units"
+)
+
+// Desired is what should run on the host, by instance.
+type Desired map[string]Want
+
+// Want is what is desired of one instance.
+type Want struct {
+	Placement cluster.Placement
+	Revision  int64        // of the placement
+	Units     []units.Unit // tenant's slice, instance's slice, socket, service
+	Missing   string       // why it can't be worked on yet; empty: it can
+	Container ContainerSpec
+	Keys      []byte // RunnerConfig as JSON
+	Functions map[string]cluster.Function
+	// FunctionsRevision is the revision that Functions are as of.
+	FunctionsRevision int64
+}
+
+// Config names what a runner has to know: its keys, limits and functions.
+func (w Want) Config() string {
+	h := sha256.New()
+	h.Write(w.Keys)
+	for _, name := range slices.Sorted(maps.Keys(w.Functions)) {
+		fmt.Fprintf(h, "\n%s %s", name, w.Functions[name].Version)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// names returns the names of an instance's four units, as in [Want].Units.
+func unitNames(instance string) ([]string, error) {
+	tenant, n, err := cluster.ParseInstance(instance)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		cluster.TenantSlice(tenant), cluster.InstanceSlice(tenant, n),
+		cluster.RunnerSocket(tenant, n), cluster.RunnerService(tenant, n),
+	}, nil
+}
+
+// desired puts together what the book holds. Every placed instance is in it,
+// with Missing saying what keeps it from being worked on.
+func (b *book) desired(paths cluster.Paths, uid func(instance string) (int, error)) Desired {
+	d := Desired{}
+	for instance, p := range b.placements {
+		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not read yet"}
+		if f := b.functions[p.value.Tenant]; f != nil {
+			w.Functions, w.FunctionsRevision, w.Missing = f.values, f.revision, ""
+		}
+		if err := b.complete(&w, paths, uid); err != nil {
+			w.Missing = err.Error()
+		}
+		d[instance] = w
+	}
+	return d
+}
+
+func (b *book) complete(w *Want, paths cluster.Paths, uid func(string) (int, error)) error {
+	p := w.Placement
+	names, err := unitNames(p.Instance)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		u, ok := b.units[name]
+		if !ok {
+			return fmt.Errorf("unit %s is not written yet", name)
+		}
+		w.Units = append(w.Units, units.Unit{Name: name, Text: u.value})
+	}
+	id, err := uid(p.Instance)
+	if err != nil {
+		return err
+	}
+	if w.Container, err = containerSpec(paths, p, id); err != nil {
+		return err
+	}
+	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: p.Keys, Limits: p.Limits})
+	return err
+}

@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/frames"
+)
+
+const (
+	// cellPatience is how long a cell may take to open its control socket.
+	cellPatience = 10 * time.Second
+	// tellPatience is how long a runner may take to confirm what it is told.
+	tellPatience = 5 * time.Second
+)
+
+// executor carries out tasks. Each may be cut short at any point: what it
+// left undone is planned again.
+type executor struct {
+	paths      cluster.Paths
+	services   Services
+	containers Containers
+	log        *slog.Logger
+}
+
+// run carries out one instance's tasks in order, up to the first that fails.
+func (x *executor) run(ctx context.Context, tasks []Task, w Want) error {
+	for _, t := range tasks {
+		start := time.Now()
+		if err := x.do(ctx, t, w); err != nil {
+			return fmt.Errorf("cannot %s: %w", t.Action, err)
+		}
+		x.log.Info(string(t.Action), "instance", t.Instance, "reason", t.Reason, "took", time.Since(start).Round(100*time.Microsecond))
+	}
+	return nil
+}
+
+func (x *executor) do(ctx context.Context, t Task, w Want) error {
+	dir := x.paths.InstanceDir(t.Instance)
+	switch t.Action {
+	case MakeDirs:
+		return makeDirs(dir, w.Container.UID)
+	case WriteKeys:
+		return writeKeys(dir, w.Keys)
+	case WriteFunctions:
+		return writeFunctions(dir, w.Functions)
+	case WriteUnits:
+		return x.services.Write(ctx, w.Units...)
+	case RemoveContainer:
+		return x.containers.Remove(ctx, t.Container)
+	case CreateContainer:
+		return x.createContainer(ctx, dir, w)
+	case ResizeContainer:
+		return x.containers.Resize(ctx, t.Container, w.Container)
+	case StartSocket:
+		return x.services.Start(ctx, w.Units[2].Name)
+	case RestartRunner:
+		return x.services.Restart(ctx, w.Units[3].Name)
+	case TellRunner:
+		return tellRunner(ctx, dir, w)
+	case AwaitCell:
+		return awaitCell(ctx, dir)
+	case RemoveUnits:
+		return x.services.Remove(ctx, t.Units...)
+	case RemoveDirs:
+		return os.RemoveAll(string(dir))
+	}
+	return fmt.Errorf("no such action: %q", t.Action)
+}
+
+// makeDirs makes an instance's directories. Only root passes private/; the
+// cell's own directory is the instance's user's, whom it reaches by a bind
+// mount.
+func makeDirs(dir cluster.InstanceDir, uid int) error {
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{string(dir), 0o711}, {dir.Private(), 0o700}, {dir.Functions(), 0o755}, {dir.Root(), 0o755}, {dir.Cell(), 0o711}} {
+		if err := os.MkdirAll(d.path, d.mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(d.path, d.mode); err != nil {
+			return err
+		}
+	}
+	return os.Chown(dir.Cell(), uid, uid)
+}
+
+// writeKeys replaces the runner's credential. Whatever the runner was told
+// before is void first, so that an agent killed in between tells it again.
+func writeKeys(dir cluster.InstanceDir, keys []byte) error {
+	if err := void(dir); err != nil {
+		return err
+	}
+	return writeFile(dir.Keys(), keys, 0o600)
+}
+
+func void(dir cluster.InstanceDir) error {
+	if err := os.Remove(toldFile(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writeFunctions makes the directory of functions hold these and no others.
+func writeFunctions(dir cluster.InstanceDir, fs map[string]cluster.Function) error {
+	if err := void(dir); err != nil {
+		return err
+	}
+	for name, f := range fs {
+		data, err := json.Marshal(f)
+		if err == nil {
+			err = writeFile(filepath.Join(dir.Functions(), name+".json"), data, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("function %s: %w", name, err)
+		}
+	}
+	files, err := os.ReadDir(dir.Functions())
+	for _, file := range files {
+		if _, wanted := fs[strings.TrimSuffix(file.Name(), ".json")]; !wanted {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir.Functions(), file.Name())))
+		}
+	}
+	return err
+}
+
+// createContainer makes a container on an emptied cell directory. The
+// directory itself stays: the jail of a running runner has it mounted.
+func (x *executor) createContainer(ctx context.Context, dir cluster.InstanceDir, w Want) error {
+	left, err := os.ReadDir(dir.Cell())
+	for _, f := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir.Cell(), f.Name())))
+	}
+	if err == nil {
+		_, err = x.containers.Create(ctx, w.Container)
+	}
+	return err
+}
+
+// awaitCell waits until the cell's control socket takes connections. It looks
+// often at first, since a tenant's first request may be waiting for it.
+func awaitCell(ctx context.Context, dir cluster.InstanceDir) error {
+	ctx, cancel := context.WithTimeout(ctx, cellPatience)
+	defer cancel()
+	for pause := 2 * time.Millisecond; !answers(controlSocket(dir)); pause = min(pause*5/4, 100*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
+			return fmt.Errorf("%s is not answered within %s", controlSocket(dir), cellPatience)
+		case <-time.After(pause):
+		}
+	}
+	return nil
+}
+
+// tellRunner sends a running runner its configuration, and notes that it
+// confirmed it.
+func tellRunner(ctx context.Context, dir cluster.InstanceDir, w Want) error {
+	ctx, cancel := context.WithTimeout(ctx, tellPatience)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", dir.Socket())
+	if err != nil {
+		return err
+	}
+	c := frames.NewClient(conn, "agent")
+	defer c.Close()
+	r := frames.Request{Method: []byte("PUT"), Target: []byte("/reload"), Body: w.Keys}
+	status, body, err := c.Do(ctx, r, 1<<16)
+	if err != nil {
+		return err
+	}
+	if status != 200 {
+		return fmt.Errorf("runner answers %d: %.200s", status, body)
+	}
+	return writeFile(toldFile(dir), []byte(w.Config()), 0o600)
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"bulkhead/cluster"
+)
+
+// errCellGone ends a wait for a cell that can't come any more.
+var errCellGone = errors.New("the container stopped meanwhile")
+
+const (
+	retryMin = 200 * time.Millisecond
+	retryMax = 30 * time.Second
+	// settled is how long an instance has to be ready for its next trouble to
+	// count as new.
+	settled = time.Minute
+)
+
+// life is what the agent remembers of an instance, besides what it observes.
+type life struct {
+	cancel   context.CancelCauseFunc // of its worker; nil: none is at work
+	before   map[string]bool         // containers that were there when its worker set out
+	failures int                     // in a row
+	retry    time.Time               // not before
+	err      error                   // of the last attempt
+	alive    bool                    // it had a running container when last seen
+	phase    cluster.Phase
+	reason   string
+	since    time.Time
+	told     cluster.Instance // last reported
+}
+
+// failed notes a failure: the next attempt waits, longer each time.
+func (l *life) failed(err error, now time.Time) {
+	l.err = err
+	l.retry = now.Add(min(retryMin<<min(l.failures, 16), retryMax))
+	l.failures++
+}
+
+// settle forgets old troubles of an instance that has been ready for a while.
+func (l *life) settle(now time.Time) {
+	if l.phase == cluster.Ready && now.Sub(l.since) > settled {
+		l.failures = 0
+	}
+}
+
+// enter changes phase; the same phase with another reason keeps its time.
+func (l *life) enter(p cluster.Phase, reason string, now time.Time) {
+	if l.phase != p {
+		l.phase, l.since = p, now
+	}
+	l.reason = reason
+}
+
+// judge says which phase an instance is in, and why, if it is not ready.
+func judge(i string, w Want, o Observed, tasks []Task, err error) (cluster.Phase, string) {
+	c, alive := o.Alive(i)
+	names, nameErr := unitNames(i)
+	if nameErr != nil {
+		return cluster.Failed, nameErr.Error()
+	}
+	socket := o.Units[names[2]]
+	switch {
+	case w.Missing != "":
+		return cluster.Starting, w.Missing
+	case alive && c.Config == w.Container.Config() && o.Dirs[i].Answers && socket.Active == "active":
+		return cluster.Ready, ""
+	case err != nil:
+		return cluster.Failed, err.Error()
+	case len(tasks) > 0:
+		return cluster.Starting, fmt.Sprintf("%s: %s", tasks[0].Action, tasks[0].Reason)
+	}
+	return cluster.Starting, "its worker is at it"
+}
+
+// report is what is said in etcd about an instance.
+func (a *Agent) report(i string, w Want, o Observed, l *life, tasks []Task) cluster.Instance {
+	c, _ := o.Alive(i)
+	r := cluster.Instance{
+		Tenant: w.Placement.Tenant, Instance: i, Host: a.cfg.Host.Name,
+		Phase: l.phase, Reason: l.reason, Since: l.since.UTC(),
+		Endpoint:  a.cfg.Host.Paths.InstanceDir(i).Socket(),
+		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions,
+	}
+	if len(tasks) == 0 && l.cancel == nil {
+		r.Functions = w.FunctionsRevision
+	}
+	return r
+}

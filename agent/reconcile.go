@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// observeAgain is how soon to look again when the host could not be observed.
+const observeAgain = time.Second
+
+// reconcile looks at what is desired and what is, sets workers to the
+// difference and reports. It returns how long may pass until the next look.
+func (a *Agent) reconcile(ctx context.Context) time.Duration {
+	a.followTenants(ctx)
+	desired := a.book.desired(a.cfg.Host.Paths, a.uids.of)
+	seen, err := a.observer.observe(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.cfg.Log.Error("cannot look at this host", "error", err)
+		}
+		return observeAgain
+	}
+	tasks := map[string][]Task{}
+	for _, t := range Plan(desired, seen) {
+		tasks[t.Instance] = append(tasks[t.Instance], t)
+	}
+	now, next := time.Now(), a.cfg.Tick
+	a.forget(desired, seen)
+	for i := range tasks {
+		a.life(i)
+	}
+	for i := range desired {
+		a.life(i)
+	}
+	for i, l := range a.lives {
+		w, wanted := desired[i]
+		a.noteDeaths(i, l, seen, now)
+		next = min(next, a.dispatch(ctx, i, l, w, tasks[i], seen.Containers[i], now))
+		a.say(i, l, w, wanted, seen, tasks[i], now)
+	}
+	select {
+	case <-a.ready:
+	default:
+		close(a.ready)
+	}
+	return next
+}
+
+// followTenants watches the functions of the tenants placed here, and of no
+// others.
+func (a *Agent) followTenants(ctx context.Context) {
+	placed := a.book.tenants()
+	for tenant := range placed {
+		if a.follows[tenant] == nil {
+			watch, cancel := context.WithCancel(ctx)
+			a.follows[tenant] = cancel
+			a.follow(watch, func(b etcd.Batch) {
+				if watch.Err() == nil {
+					a.book.applyFunctions(tenant, b)
+				}
+			}, cluster.TenantFunctions(tenant))
+		}
+	}
+	for tenant, cancel := range a.follows {
+		if !placed[tenant] {
+			cancel()
+			delete(a.follows, tenant)
+			a.book.forget(tenant)
+		}
+	}
+}
+
+func (a *Agent) life(i string) *life {
+	if a.lives[i] == nil {
+		a.lives[i] = &life{}
+	}
+	return a.lives[i]
+}
+
+// forget drops instances that are neither desired nor there.
+func (a *Agent) forget(d Desired, o Observed) {
+	there := o.instances()
+	for i, l := range a.lives {
+		if _, wanted := d[i]; wanted || there[i] || l.cancel != nil {
+			continue
+		}
+		delete(a.lives, i)
+		a.presence.Remove(cluster.InstanceKey(a.cfg.Host.Name, i))
+		if err := a.uids.free(i); err != nil {
+			a.cfg.Log.Error("user stays allotted", "instance", i, "error", err)
+		}
+	}
+}
+
+// noteDeaths counts a container that stopped by itself, so that a cell that
+// dies over and over is made anew ever more slowly, and ends a worker's wait
+// for a cell that has died.
+func (a *Agent) noteDeaths(i string, l *life, o Observed, now time.Time) {
+	l.settle(now)
+	_, alive := o.Alive(i)
+	died := l.alive && !alive
+	l.alive = alive
+	if l.cancel != nil {
+		for _, c := range o.Containers[i] {
+			if !c.Running && !l.before[c.ID] {
+				l.cancel(errCellGone)
+			}
+		}
+		return
+	}
+	if died && l.failures == 0 {
+		l.failures = 1 // the first is mended at once
+	} else if died {
+		l.failed(errCellGone, now)
+	}
+}
+
+// dispatch sets a worker to an instance's tasks, unless one is at it or it is
+// too early to try again, and returns when to look at it again.
+func (a *Agent) dispatch(ctx context.Context, i string, l *life, w Want, tasks []Task, seen []Container, now time.Time) time.Duration {
+	switch {
+	case len(tasks) == 0 || l.cancel != nil:
+		return a.cfg.Tick
+	case now.Before(l.retry):
+		return l.retry.Sub(now)
+	}
+	work, cancel := context.WithCancelCause(ctx)
+	l.cancel = cancel
+	l.before = map[string]bool{}
+	for _, c := range seen {
+		l.before[c.ID] = true
+	}
+	a.work.Go(func() {
+		err := a.attempt(work, tasks, w)
+		a.send(ctx, func() { a.attempted(i, l, err) })
+	})
+	return a.cfg.Tick
+}
+
+func (a *Agent) attempt(ctx context.Context, tasks []Task, w Want) error {
+	select {
+	case a.room <- struct{}{}:
+		defer func() { <-a.room }()
+		return a.executor.run(ctx, tasks, w)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (a *Agent) attempted(i string, l *life, err error) {
+	l.cancel(nil)
+	l.cancel = nil
+	if err == nil {
+		l.err, l.retry = nil, time.Time{}
+		return
+	}
+	l.failed(err, time.Now())
+	a.cfg.Log.Warn("instance is not as it should be, trying again", "instance", i, "error", err, "in", time.Until(l.retry).Round(time.Millisecond))
+}
+
+// say reports how an instance is.
+func (a *Agent) say(i string, l *life, w Want, wanted bool, o Observed, tasks []Task, now time.Time) {
+	key := cluster.InstanceKey(a.cfg.Host.Name, i)
+	if !wanted {
+		if l.told.Instance != "" {
+			l.enter(cluster.Stopping, "it is not placed here", now)
+			l.told.Phase, l.told.Reason, l.told.Since = l.phase, l.reason, l.since.UTC()
+			a.set(key, l.told)
+		}
+		return
+	}
+	phase, reason := judge(i, w, o, tasks, l.err)
+	l.enter(phase, reason, now)
+	l.told = a.report(i, w, o, l, tasks)
+	a.set(key, l.told)
+}
+
+func (a *Agent) set(key string, r cluster.Instance) {
+	value, err := json.Marshal(r)
+	if err != nil {
+		a.cfg.Log.Error("cannot report", "key", key, "error", err)
+		return
+	}
+	a.presence.Set(key, value)
+}
