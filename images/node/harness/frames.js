@@ -1,0 +1,372 @@
+'use strict';
+// One connection from the runner, as docs/frames.md has it: frames in are
+// handed to exchanges, frames out are gathered in one buffer and written once
+// per turn of the event loop. An Exchange is one request and its response;
+// invocation.js extends it with what a request means.
+
+const P = require('./primordials.js');
+const C = require('./codec.js');
+const { subarray, mapGet, mapSet, mapDelete, mapSize, utf8Slice } = P;
+const { u32, putU16, putU32, putFrame, FRAME } = C;
+
+const POOL = 32768;
+const COPY = 4096;          // bodies up to this are copied, larger ones attached
+const INLINE = 32768;       // bodies up to this travel in the RESPONSE frame
+const GRANT = C.INITIAL_WINDOW / 4;
+
+class Connection {
+  /** open(conn, id) makes the Exchange for a new request; drained() is called
+   * when a stream ends after goaway(), closed(conn) when the connection has. */
+  constructor(socket, role, { open, closed, drained }) {
+    this.socket = socket;
+    this.open = open;
+    this.drained = drained;
+    this.streams = new P.Map();
+    this.out = P.alloc(POOL);
+    this.used = 0;     // bytes of out that hold frames
+    this.from = 0;     // bytes of out that are in segments already
+    this.segments = [];
+    this.reading = false;
+    this.scheduled = false;
+    this.parts = [];   // a frame that has not arrived whole
+    this.have = 0;
+    this.need = FRAME;
+    this.greeted = false;
+    this.draining = false;
+    this.dead = false;
+    this.flush = this.flush.bind(this);
+    socket.on('data', (chunk) => this.feed(chunk));
+    socket.on('error', () => {});
+    socket.on('close', () => { this.lost('the connection was lost'); closed(this); });
+    this.text(C.HELLO, 0, `BHF\x01${role}`);
+  }
+
+  /** Streams that have not ended. */
+  get size() { return mapSize(this.streams); }
+
+  feed(chunk) {
+    if (this.have !== 0) {
+      this.parts[this.parts.length] = chunk;
+      this.have += chunk.length;
+      if (this.have < this.need) return;
+      chunk = P.concat(this.parts, this.have);
+      this.parts = [];
+      this.have = 0;
+      this.need = FRAME;
+    }
+    this.reading = true;
+    const rest = this.frames(chunk);
+    this.reading = false;
+    if (rest < chunk.length && !this.dead) {
+      this.parts[0] = subarray(chunk, rest);
+      this.have = chunk.length - rest;
+    }
+    if (this.used !== this.from || this.segments.length !== 0) this.flush();
+  }
+
+  /** Takes all whole frames; returns where the first that isn't whole begins. */
+  frames(b) {
+    const end = b.length;
+    let p = 0;
+    while (end - p >= FRAME) {
+      const wrong = C.frameError(b, p);
+      if (wrong !== '') return this.fail(wrong);
+      const next = p + FRAME + u32(b, p);
+      if (next > end) {
+        this.need = next - p;
+        return p;
+      }
+      const problem = this.frame(b, p, next);
+      if (problem !== '') return this.fail(problem);
+      if (this.dead) return end;
+      p = next;
+    }
+    this.need = FRAME;
+    return p;
+  }
+
+  /** Takes one frame; returns what is wrong with it, or ''. */
+  frame(b, p, next) {
+    const type = b[p + 4], ended = b[p + 5] === C.END, id = u32(b, p + 8), at = p + FRAME;
+    if (!this.greeted) {
+      this.greeted = true;
+      return type === C.HELLO ? C.helloError(b, at, next) : 'the first frame is not a hello';
+    }
+    switch (type) {
+      case C.REQUEST: return this.request(b, at, next, id, ended);
+      case C.DATA: {
+        const x = mapGet(this.streams, id);
+        return x === undefined ? '' : x.received(subarray(b, at, next), ended);
+      }
+      case C.WINDOW: mapGet(this.streams, id)?.granted(u32(b, at)); return '';
+      case C.RESET:
+        if (id === 0) { P.socketDestroy(this.socket); this.lost('the connection was reset'); return ''; }
+        mapGet(this.streams, id)?.wasReset(b[at], utf8Slice(b, at + 1, next));
+        return '';
+      case C.PING: {
+        const q = this.reserve(FRAME + 8);
+        P.fill(this.out, subarray(b, at, next), putFrame(this.out, q, 8, C.PONG, 0, 0));
+        return '';
+      }
+      case C.RESPONSE: return 'a response from the requester';
+      default: return type === C.HELLO ? C.helloError(b, at, next) : '';
+    }
+  }
+
+  request(b, at, next, id, ended) {
+    const limit = P.min(next, at + C.MAX_HEAD);
+    const method = C.skipFields(b, at, limit);
+    if (method < 0 || method >= limit || b[method] === 0) return 'request head is cut short';
+    const target = method + 1 + b[method];
+    if (target + 2 > limit) return 'request head is cut short';
+    const headers = target + 2 + C.u16(b, target);
+    const body = C.skipHeaders(b, headers, limit);
+    if (body < 0) return 'request head is cut short or too long';
+    if (this.draining) { this.reset(id, C.CODE.refused, 'this process is going'); return ''; }
+    if (mapGet(this.streams, id) !== undefined) return `stream ${id} is open already`;
+    const x = this.open(this, id);
+    x.buf = b; x.fieldsAt = at; x.methodAt = method; x.targetAt = target; x.headersAt = headers;
+    x.inEnded = ended;
+    const rest = next - body;
+    x.first = rest === 0 ? null : subarray(b, body, next);
+    x.inWindow -= rest;
+    x.start();
+    if (!x.over) mapSet(this.streams, id, x);
+    return '';
+  }
+
+  fail(reason) {
+    this.reset(0, C.CODE.protocol, reason);
+    this.flush();
+    P.socketEnd(this.socket);
+    this.lost(reason);
+    return 0;
+  }
+
+  /** Tells every open exchange that its requester is gone. */
+  lost(reason) {
+    if (this.dead) return;
+    this.dead = true;
+    P.mapForEach(this.streams, (x) => x.wasReset(C.CODE.cancelled, reason));
+  }
+
+  // Frames out.
+
+  /** Room for n bytes of frames; returns where in this.out they go. */
+  reserve(n) {
+    if (this.used + n > this.out.length) {
+      this.seal();
+      this.out = P.alloc(P.max(POOL, n));
+      this.used = this.from = 0;
+    }
+    const at = this.used;
+    this.used += n;
+    if (!this.reading && !this.scheduled) {
+      this.scheduled = true;
+      P.nextTick(this.flush);
+    }
+    return at;
+  }
+
+  seal() {
+    if (this.used === this.from) return;
+    this.segments[this.segments.length] = subarray(this.out, this.from, this.used);
+    this.from = this.used;
+  }
+
+  flush() {
+    this.scheduled = false;
+    this.seal();
+    const list = this.segments, s = this.socket;
+    if (list.length === 0) return;
+    this.segments = [];
+    if (s.destroyed) return;
+    if (list.length === 1) P.socketWrite(s, list[0]);
+    else {
+      P.socketCork(s);
+      for (let i = 0; i < list.length; i++) P.socketWrite(s, list[i]);
+      P.socketUncork(s);
+    }
+    // The kernel has it all: the buffer is free again. Else its bytes are
+    // still to be read, and what follows goes behind them.
+    if (P.socketPending(s) === 0) this.used = this.from = 0;
+  }
+
+  text(type, stream, s) {
+    const n = P.byteLength(s), p = this.reserve(FRAME + n);
+    P.utf8Write(this.out, s, putFrame(this.out, p, n, type, 0, stream), n);
+  }
+
+  reset(stream, code, reason) {
+    const n = P.byteLength(reason), p = this.reserve(FRAME + 1 + n);
+    const at = putFrame(this.out, p, n + 1, C.RESET, 0, stream);
+    this.out[at] = code;
+    if (n !== 0) P.utf8Write(this.out, reason, at + 1, n);
+  }
+
+  window(stream, credit) {
+    const p = this.reserve(FRAME + 4);
+    putU32(this.out, putFrame(this.out, p, 4, C.WINDOW, 0, stream), credit);
+  }
+
+  data(stream, chunk, ended) {
+    const n = chunk.length, flags = ended ? C.END : 0;
+    if (n <= COPY) {
+      const p = this.reserve(FRAME + n);
+      P.fill(this.out, chunk, putFrame(this.out, p, n, C.DATA, flags, stream));
+      return;
+    }
+    putFrame(this.out, this.reserve(FRAME), n, C.DATA, flags, stream);
+    this.seal();
+    this.segments[this.segments.length] = chunk;
+  }
+
+  /** No new streams from now on; the open ones finish. */
+  goaway(reason) {
+    if (this.draining) return;
+    this.draining = true;
+    this.text(C.GOAWAY, 0, reason);
+  }
+}
+
+/** One request and its response. Whoever extends it gives start(), body(chunk,
+ * ended) and gone(code, reason); chunks and heads lie in the connection's
+ * buffers and stay valid. */
+class Exchange {
+  constructor(conn, id) {
+    this.conn = conn;
+    this.id = id;
+    this.buf = null;
+    this.fieldsAt = this.methodAt = this.targetAt = this.headersAt = 0;
+    this.first = null;                    // the body's bytes that came with the head
+    this.inEnded = false;
+    this.inWindow = C.INITIAL_WINDOW;     // body bytes the peer may still send
+    this.consumed = 0;                    // and those not yet granted again
+    this.credit = C.INITIAL_WINDOW;       // body bytes we may still send
+    this.headSent = false;
+    this.queue = null;                    // chunks that wait for credit
+    this.over = false;                    // our END or a RESET: the stream is gone
+  }
+
+  field(id) { return C.fieldText(this.buf, this.fieldsAt, id); }
+  header(name) { return C.findHeader(this.buf, this.headersAt, name); }
+  get method() { return P.latin1Slice(this.buf, this.methodAt + 1, this.targetAt); }
+  get target() { return P.latin1Slice(this.buf, this.targetAt + 2, this.headersAt); }
+  get isHead() { const b = this.buf, p = this.methodAt; return b[p] === 4 && b[p + 1] === 72 && b[p + 2] === 69 && b[p + 3] === 65 && b[p + 4] === 68; }
+
+  // Body in.
+
+  received(chunk, ended) {
+    if (this.inEnded) return 'data after the end';
+    this.inWindow -= chunk.length;
+    if (this.inWindow < 0) return 'more data than was granted';
+    this.inEnded = ended;
+    this.body(chunk, ended);
+    return '';
+  }
+
+  /** n bytes of the request's body were used up: more may come. */
+  grant(n) {
+    if (this.inEnded || this.over) return;
+    this.consumed += n;
+    if (this.consumed < GRANT) return;
+    this.inWindow += this.consumed;
+    this.conn.window(this.id, this.consumed);
+    this.consumed = 0;
+  }
+
+  wasReset(code, reason) {
+    if (this.over) return;
+    this.finish();
+    this.gone(code, reason);
+  }
+
+  // Response out.
+
+  /** Sends the head and, when it is given, the body's first or only part (text
+   * or bytes). headers: flat, lower-case names, Latin-1 values. */
+  respond(status, cause, headers, body, ended) {
+    const isText = typeof body === 'string';
+    const size = body === null ? 0 : isText ? P.byteLength(body) : body.length;
+    const inline = size <= INLINE && size <= this.credit;
+    const head = 3 + (cause === '' ? 0 : 3 + cause.length) + C.headersSize(headers);
+    if (head > C.MAX_HEAD) throw new P.Error(`response headers take ${head} bytes, at most ${C.MAX_HEAD} are allowed`);
+    const length = head + (inline ? size : 0), conn = this.conn;
+    const at = conn.reserve(FRAME + length), b = conn.out;
+    const p = putHead(b, putFrame(b, at, length, C.RESPONSE, inline && ended ? C.END : 0, this.id), status, cause, headers);
+    this.headSent = true;
+    if (!inline) { this.send(isText ? P.from(body) : body, ended, null); return; }
+    if (size !== 0) {
+      if (isText) P.utf8Write(b, body, p, size); else P.fill(b, body, p);
+      this.credit -= size;
+    }
+    if (ended) this.finish();
+  }
+
+  /** Sends a chunk of the body, as far as credit reaches; the rest waits.
+   * sent is called when the last byte has left. True: it has. */
+  send(chunk, ended, sent) {
+    if (this.over) { if (sent !== null) P.nextTick(sent); return true; }
+    if (this.queue === null) {
+      const rest = this.push(chunk, ended);
+      if (rest === null) { if (sent !== null) P.nextTick(sent); return true; }
+      chunk = rest;
+      this.queue = [];
+    }
+    this.queue[this.queue.length] = { chunk, ended, sent };
+    return false;
+  }
+
+  /** Frames as much of chunk as credit allows; returns the rest, null if none. */
+  push(chunk, ended) {
+    do {
+      const n = P.min(chunk.length, this.credit, C.MAX_DATA), all = n === chunk.length;
+      if (n === 0 && !all) return chunk;
+      this.conn.data(this.id, all ? chunk : subarray(chunk, 0, n), ended && all);
+      this.credit -= n;
+      if (all) { if (ended) this.finish(); return null; }
+      chunk = subarray(chunk, n);
+    } while (true);
+  }
+
+  granted(credit) {
+    this.credit += credit;
+    const q = this.queue;
+    if (q === null) return;
+    let i = 0;
+    for (; i < q.length && !this.over; i++) { // grows while sent() sends more
+      const rest = this.push(q[i].chunk, q[i].ended);
+      if (rest !== null) { q[i].chunk = rest; break; }
+      if (q[i].sent !== null) q[i].sent();
+    }
+    this.queue = i === q.length || this.over ? null : P.tail(q, i);
+  }
+
+  /** Gives the exchange up in the middle. */
+  abort(code, reason) {
+    if (this.over) return;
+    this.conn.reset(this.id, code, reason);
+    this.finish();
+  }
+
+  finish() {
+    this.over = true;
+    mapDelete(this.conn.streams, this.id);
+    if (this.conn.draining) this.conn.drained();
+  }
+}
+
+function putHead(b, p, status, cause, headers) {
+  putU16(b, p, status);
+  p += 2;
+  if (cause === '') b[p++] = 0;
+  else {
+    b[p] = 1; b[p + 1] = C.CAUSE;
+    putU16(b, p + 2, cause.length);
+    P.latin1Write(b, cause, p + 4, cause.length);
+    p += 4 + cause.length;
+  }
+  return C.putHeaders(b, p, headers);
+}
+
+module.exports = { Connection, Exchange };

@@ -1,0 +1,111 @@
+'use strict';
+// A function process, from spare to grave. The cell starts it with a channel
+// (NODE_CHANNEL_FD); it boots, serves a few requests to itself so that the
+// first real one finds warm code, and says {"t":"spare"}. Then the cell hands
+// it a listening socket with a function's record; it says {"t":"serving"} or
+// {"t":"failed"}, and serves that one function until it is told to stop.
+
+const net = require('node:net');
+const P = require('./primordials.js');
+const C = require('./codec.js');
+const { Connection } = require('./frames.js');
+const { Invocation, served, describe } = require('./invocation.js');
+const { model } = require('./models.js');
+const { load } = require('./load.js');
+const { log } = require('./console.js');
+const { Channel } = require('./channel.js');
+
+const reallyExit = process.reallyExit.bind(process);
+const connections = new P.Set();
+let server = null, leaving = false, going = false, exitCode = 0;
+
+function accept(socket) {
+  const conn = new Connection(socket, 'function', { open, closed, drained: goWhenIdle });
+  P.setAdd(connections, conn);
+  if (leaving) conn.goaway('this process is going');
+}
+
+function open(conn, id) { return new Invocation(conn, id); }
+
+function closed(conn) {
+  P.setDelete(connections, conn);
+  if (leaving) goWhenIdle();
+}
+
+/** Takes no new requests; goes once those in flight are answered. */
+function leave(code, reason) {
+  if (leaving) return;
+  leaving = true;
+  exitCode = code;
+  channel.send({ t: 'leaving', code, reason });
+  if (server !== null) server.close();
+  P.setForEach(connections, (conn) => conn.goaway(reason));
+  goWhenIdle();
+}
+
+/** Ends the process after the turn in which the last stream has ended, when
+ * its last bytes are with the kernel. */
+function goWhenIdle() {
+  if (going || busy()) return;
+  going = true;
+  P.setImmediate(() => {
+    going = false;
+    if (busy()) return;
+    let open = 1;
+    const one = () => { if (--open === 0) reallyExit(exitCode); };
+    P.setForEach(connections, (conn) => { open++; P.socketEnd(conn.socket, one); });
+    one();
+  });
+}
+
+function busy() {
+  let streams = 0;
+  P.setForEach(connections, (conn) => { streams += conn.size; });
+  return streams !== 0;
+}
+
+async function serve(message, handle) {
+  served.file = message.file;
+  served.meta = P.freeze(message.meta ?? {});
+  served.secrets = P.freeze(message.secrets ?? {});
+  try {
+    const webtask = { meta: { ...served.meta }, secrets: { ...served.secrets }, params: {} };
+    const exported = await load({ file: message.file, code: message.code, webtask });
+    P.assign(served, model(exported));
+  } catch (e) {
+    const d = describe(e, 400, 'The code cannot be loaded.');
+    channel.send({ t: 'failed', error: { status: 400, code: e?.bulkheadCode ?? e?.code ?? 'load_error', message: d.message ?? d.details, stack: d.stack } });
+    return;
+  }
+  server = net.createServer({ allowHalfOpen: false, noDelay: false }, accept);
+  server.listen(handle, () => channel.send({ t: 'serving' }));
+}
+
+const channel = new Channel({
+  ping: (m) => channel.send({ t: 'pong', n: m.n }),
+  load: serve,
+  stop: () => leave(0, 'stopped'),
+  closed: () => reallyExit(0),
+});
+
+/** Leaves nothing of the harness within reach of the code. */
+function hide() {
+  const cache = require.cache;
+  for (const name of Object.keys(cache)) delete cache[name];
+  module.children = [];
+  process.mainModule = undefined;
+  process.argv = [process.argv[0], '/function/function.js'];
+  process.execArgv = [];
+  for (const name of Object.keys(process.env)) if (name.startsWith('NODE_') || name.startsWith('BULKHEAD_')) delete process.env[name];
+}
+
+async function boot() {
+  require('./console.js').install();
+  require('./fetch.js').install();
+  await require('./warm.js').warm(accept, served);
+  require('./guard.js').install({ leave, log });
+  hide();
+  channel.send({ t: 'spare' });
+}
+
+boot();
