@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"net"
+	"time"
+)
+
+// stallListener's connections fail when a client stops reading its answer. A
+// limit on the whole answer would cut off long streams.
+type stallListener struct{ net.Listener }
+
+// Accept waits for the next connection.
+func (l stallListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &stallConn{Conn: c}, nil
+}
+
+type stallConn struct {
+	net.Conn
+	armed time.Time // when the write deadline was last moved on
+}
+
+// NetConn returns the connection beneath.
+func (c *stallConn) NetConn() net.Conn { return c.Conn }
+
+// Write fails when the client has taken nothing for writeStall.
+func (c *stallConn) Write(p []byte) (int, error) {
+	// A deadline is moved on at most once a second: it costs as much as a
+	// small write does.
+	if now := time.Now(); now.Sub(c.armed) > time.Second {
+		c.armed = now
+		if err := c.Conn.SetWriteDeadline(now.Add(writeStall)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
