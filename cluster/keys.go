@@ -55,6 +55,10 @@ func TenantFunctions(tenant string) string { return FunctionsPrefix + tenant + "
 // TenantStatusKey is where the scheduler says what became of a tenant's spec.
 func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + tenant }
 
+// BrakeKey stands while the scheduler holds back the removal of many tenants
+// at once: the value is a [Brake]. Deleting it confirms the removal.
+const BrakeKey = StatusPrefix + "brake/tenants"
+
 // SplitKey returns the parts of a key after prefix, and false when key is not
 // under prefix or has not exactly n non-empty parts.
 func SplitKey(key, prefix string, n int) ([]string, bool) {

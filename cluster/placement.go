@@ -124,10 +124,28 @@ type Function struct {
 type Status struct {
 	Observed  int64     `json:"observed"`           // revision of the spec last read
 	Applied   int64     `json:"applied"`            // revision of the spec in force; 0: none
-	Phase     string    `json:"phase"`              // placed, waiting, invalid
+	Phase     string    `json:"phase"`              // PhasePlaced and so on
 	Error     string    `json:"error,omitempty"`    // what is wrong with the observed spec
 	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
 	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
 	Instances []string  `json:"instances,omitempty"`
 	Time      time.Time `json:"time"`
+}
+
+// Phases of a tenant, in its [Status].
+const (
+	PhasePlaced  = "placed"  // all wanted instances have a host
+	PhaseWaiting = "waiting" // some have none: Reasons say why
+	PhaseInvalid = "invalid" // the observed spec is not in force: Error says why
+	PhaseHeld    = "held"    // its spec is gone, but so are many: see [BrakeKey]
+)
+
+// Brake says that removals are held back, and how to confirm them: the value
+// of [BrakeKey].
+type Brake struct {
+	Held   int       `json:"held"` // tenants whose spec is gone
+	Of     int       `json:"of"`   // tenants there were
+	Some   []string  `json:"some"` // the first of the held ones
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
 }

@@ -1,0 +1,20 @@
+// Package scheduler decides which tenant's instances run on which host.
+//
+// Any number of schedulers run; one leads, elected in etcd ([Run]). The
+// leader's loop (lead.go, loop.go) feeds what watches bring into a model of
+// the cluster (model.go, apply.go), plans for the tenants that something
+// happened to (plan.go, place.go; pure: the model in, changes with reasons
+// out) and writes the changes in batches fenced by its election key: a
+// placement together with its rendered units, the applied spec, a status that
+// says what became of the spec.
+//
+// Planning reserves on the model at once, so that the next tenant sees it; a
+// write that fails or may have failed throws the model away and reads again.
+// Nothing is planned while our own last write has not come back by the watch.
+//
+// A tenant's placements are sticky. One that can't stay (its host is written
+// off, or lost a label it needs) is replaced first and removed once the
+// replacement is ready. An invalid spec changes nothing: the last good one,
+// kept under cluster.AppliedPrefix, stays in force. A spec that is gone
+// removes its instances, unless most specs are gone at once (brake.go).
+package scheduler

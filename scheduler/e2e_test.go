@@ -1,0 +1,157 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+	"bulkhead/internal/etcd/etcdtest"
+)
+
+// world follows everything in a real etcd and waits for it to look right.
+type world struct {
+	t    *testing.T
+	cli  *clientv3.Client
+	ch   <-chan etcd.Batch
+	keys map[string]string
+}
+
+func newWorld(t *testing.T, cli *clientv3.Client) *world {
+	return &world{t, cli, etcd.Watch(t.Context(), cli, cluster.Root), map[string]string{}}
+}
+
+// until waits for events until ok; never by sleeping.
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	late := time.After(60 * time.Second)
+	for !ok() {
+		select {
+		case b := <-w.ch:
+			if b.Snapshot {
+				clear(w.keys)
+			}
+			for _, e := range b.Events {
+				w.keys[e.Key] = string(e.Value)
+				if e.Deleted {
+					delete(w.keys, e.Key)
+				}
+			}
+		case <-late:
+			for k, v := range w.keys {
+				w.t.Logf("%s = %.300s", k, v)
+			}
+			w.t.Fatalf("after a minute: not %s", what)
+		}
+	}
+}
+
+func (w *world) count(prefix string) (n int) {
+	for k := range w.keys {
+		if strings.HasPrefix(k, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) put(key, value string) {
+	w.t.Helper()
+	if _, err := w.cli.Put(context.Background(), key, value); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) del(key string, o ...clientv3.OpOption) {
+	w.t.Helper()
+	if _, err := w.cli.Delete(context.Background(), key, o...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) status(tenant string) (s cluster.Status) {
+	_ = json.Unmarshal([]byte(w.keys[cluster.TenantStatusKey(tenant)]), &s)
+	return s
+}
+
+func (w *world) placement(host, instance string) (p cluster.Placement) {
+	_ = json.Unmarshal([]byte(w.keys[cluster.PlacementKey(host, instance)]), &p)
+	return p
+}
+
+func marshal(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// run starts a scheduler and returns what stops it and waits.
+func run(t *testing.T, cli *clientv3.Client, name string, led func(bool)) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := Run(ctx, cli, Options{Name: name, Grace: 2 * time.Second, Lease: 2 * time.Second, Tick: 200 * time.Millisecond, Led: led}); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestFromPutToPlacement(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	w := newWorld(t, cli)
+	run(t, cli, "s1", nil)
+	w.put(cluster.TenantKey("acme"), specJSON(""))
+	w.until("a status that says why it waits", func() bool { return w.status("acme").Phase == cluster.PhaseWaiting })
+	t.Log(w.status("acme").Reasons)
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	w.until("placed", func() bool { return w.status("acme").Phase == cluster.PhasePlaced })
+	p := w.placement("h1", "acme.0")
+	if p.Image != "sha256:one" || len(p.Keys) != 1 || p.Reason == "" || w.count(cluster.HostUnits("h1")) != 4 {
+		t.Fatalf("placement %+v, %d units", p, w.count(cluster.HostUnits("h1")))
+	}
+	w.put(cluster.TenantKey("acme"), `{"keys": [`)
+	w.until("invalid", func() bool { return w.status("acme").Phase == cluster.PhaseInvalid })
+	if s := w.status("acme"); s.Applied >= s.Observed || !strings.Contains(s.Error, "line 1:11") || w.count(cluster.HostPlacements("h1")) != 1 {
+		t.Fatalf("after a truncated spec: %+v", s)
+	}
+	w.put(cluster.TenantKey("acme"), specJSON(`"resources":{"memory":"256MiB"}`))
+	w.until("grown in place", func() bool { return w.placement("h1", "acme.0").Resources.Memory == 256*cluster.MiB })
+	// A unit that someone removes comes back.
+	w.del(cluster.UnitKey("h1", "bulkhead-acme-0.service"))
+	w.until("the unit gone", func() bool { return w.count(cluster.HostUnits("h1")) == 3 })
+	w.until("the unit back", func() bool { return w.count(cluster.HostUnits("h1")) == 4 })
+	w.del(cluster.TenantKey("acme"))
+	w.until("all of it gone", func() bool { return len(w.keys) == 2 }) // host, leader
+}
+
+func specJSON(more string) string {
+	if more != "" {
+		more = "," + more
+	}
+	return fmt.Sprintf(`{"keys":[{"kid":"k","alg":"HS256","secret":"0123456789abcdef0123456789abcdef"}]%s}`, more)
+}
+
+func testHost(name, zone string) cluster.Host {
+	h := cluster.Host{
+		Name: name, Capacity: cluster.Resources{Memory: 2 * cluster.GiB, CPU: 4, Pids: 1000},
+		Image: "sha256:one", Init: "systemd",
+		Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/usr/lib/bulkhead/bulkhead-runner"},
+	}
+	if zone != "" {
+		h.Labels = map[string]string{"zone": zone}
+	}
+	return h
+}

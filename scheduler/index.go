@@ -1,0 +1,58 @@
+package scheduler
+
+import (
+	"hash/fnv"
+	"maps"
+	"slices"
+
+	"bulkhead/cluster"
+)
+
+// index finds hosts by their labels. It lists present hosts only, in the
+// order of their names, and is made again when a host comes, goes or changes.
+type index struct {
+	all    []*host
+	labels map[string]map[string][]*host
+}
+
+func (s *snapshot) indexed() *index {
+	if s.index != nil {
+		return s.index
+	}
+	x := &index{labels: map[string]map[string][]*host{}}
+	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
+		h := s.hosts[name]
+		if h.presence == nil {
+			continue
+		}
+		x.all = append(x.all, h)
+		for label, value := range h.presence.Labels {
+			if x.labels[label] == nil {
+				x.labels[label] = map[string][]*host{}
+			}
+			x.labels[label][value] = append(x.labels[label][value], h)
+		}
+	}
+	s.index = x
+	return x
+}
+
+// with returns the shortest list that holds all hosts with the labels; others
+// may be on it.
+func (x *index) with(labels map[string]string) []*host {
+	best := x.all
+	for label, value := range labels {
+		if hosts := x.labels[label][value]; len(hosts) < len(best) {
+			best = hosts
+		}
+	}
+	return best
+}
+
+// start is where in a list of n to begin looking for a tenant, so that
+// tenants spread over hosts without looking at all of them.
+func start(tenant string, instance, n int) int {
+	h := fnv.New32a()
+	h.Write([]byte(cluster.InstanceName(tenant, instance)))
+	return int(h.Sum32() % uint32(n))
+}

@@ -1,0 +1,109 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"bulkhead/internal/etcd"
+)
+
+// atOnce is the most tenants planned between two writes, so that a leader with
+// much to do still sees what changes meanwhile.
+const atOnce = 4000
+
+// lead schedules under a fence until ctx ends or another leads. Whenever a
+// write fails it starts from a fresh list.
+func lead(ctx context.Context, cli *clientv3.Client, fence etcd.Fence, o Options) error {
+	l := &loop{cli: cli, fence: fence, Options: o, model: newSnapshot()}
+	for {
+		err := l.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, etcd.ErrFenced):
+			return err
+		}
+		o.Log.Warn("scheduler reads everything again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryAfter):
+		}
+	}
+}
+
+// loop is a leader at work.
+type loop struct {
+	Options
+	cli   *clientv3.Client
+	fence etcd.Fence
+	model *snapshot
+	ready bool  // the model has had its first list
+	wrote int64 // revision of our last write: nothing is planned before it is seen
+}
+
+// round follows the keys from one list to the next failed write.
+func (l *loop) round(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	batches := etcd.Watch(ctx, l.cli, watched...)
+	defer func() {
+		cancel()
+		for range batches { // until the watch has ended
+		}
+	}()
+	l.ready = false
+	tick := time.NewTicker(l.Tick)
+	defer tick.Stop()
+	for {
+		select {
+		case b, ok := <-batches:
+			if !ok {
+				return errors.New("the watch ended")
+			}
+			l.take(b)
+		case now := <-tick.C:
+			l.model.tick(now, l.Grace)
+		}
+		if err := l.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *loop) take(b etcd.Batch) {
+	if b.Snapshot {
+		l.Log.Info("scheduler has listed the cluster", "cause", b.Cause, "keys", len(b.Events), "revision", b.Revision)
+		l.ready, l.wrote = true, 0 // after a restore our write may never be seen
+	}
+	l.model = l.model.apply(b, time.Now())
+}
+
+// settle plans and writes once the model has caught up with our last write.
+func (l *loop) settle(ctx context.Context) error {
+	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty) > 0 {
+		groups := l.model.plan(time.Now(), l.Grace, atOnce)
+		if len(groups) == 0 {
+			continue
+		}
+		revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
+		if err != nil {
+			return fmt.Errorf("cannot write the plan: %w", err)
+		}
+		l.wrote = revision
+	}
+	return nil
+}
+
+// tick marks what time alone changes: tenants of hosts whose grace has run
+// out.
+func (s *snapshot) tick(now time.Time, grace time.Duration) {
+	for _, h := range s.hosts {
+		if h.presence == nil && !h.off && h.writtenOff(now, grace) {
+			h.off = true
+			s.markHost(h)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package scheduler
+
+import (
+	"hash/maphash"
+	"time"
+
+	"bulkhead/cluster"
+)
+
+// snapshot is the cluster as the watches have shown it, with what we have
+// planned since laid over. It is the planner's only input but the time.
+type snapshot struct {
+	revision int64
+	tenants  map[string]*tenant
+	hosts    map[string]*host
+	index    *index // nil: to be made again
+	dirty    map[string]bool
+	waiting  map[string]bool // tenants with too few placements
+	brake    brake
+}
+
+func newSnapshot() *snapshot {
+	return &snapshot{
+		tenants: map[string]*tenant{}, hosts: map[string]*host{},
+		dirty: map[string]bool{}, waiting: map[string]bool{},
+	}
+}
+
+// tenant is all that is known of a tenant.
+type tenant struct {
+	name     string
+	observed *specRecord // as the operator wrote it; nil: there is none
+	applied  *specRecord // the last valid one; its revision is not that of the spec
+	status   *cluster.Status
+	placed   map[string]*placed           // by host/instance
+	seen     map[string]cluster.Instance  // by host/instance
+	units    map[string]map[string]uint64 // by host, then unit: a hash of its text
+	released bool                         // its removal has been confirmed
+}
+
+// specRecord is a spec, decoded.
+type specRecord struct {
+	raw      string
+	revision int64
+	spec     cluster.Spec
+	problems []cluster.Problem
+	err      error // not nil: not valid
+}
+
+func decode(tenant string, raw []byte, revision int64) *specRecord {
+	spec, problems := cluster.DecodeSpec(tenant, raw)
+	return &specRecord{string(raw), revision, spec, problems, cluster.Invalid(problems)}
+}
+
+// placed is a placement on a host.
+type placed struct {
+	host string
+	cluster.Placement
+	sum       uint64 // hash of its JSON
+	rendering rendering
+}
+
+// host is a host that is present, cordoned, or at least has placements.
+type host struct {
+	name     string
+	presence *cluster.Host // nil: it has none
+	gone     time.Time     // since when it has none, as this leader saw it
+	off      bool          // it has been seen to be written off
+	cordon   *string       // the reason; nil: not cordoned
+	used     cluster.Resources
+	placed   map[string]*placed // by instance
+}
+
+func (h *host) empty() bool { return h.presence == nil && h.cordon == nil && len(h.placed) == 0 }
+
+// writtenOff says whether the host has been without presence for the grace.
+func (h *host) writtenOff(now time.Time, grace time.Duration) bool {
+	return h.presence == nil && !now.Before(h.gone.Add(grace))
+}
+
+func (s *snapshot) tenant(name string) *tenant {
+	t := s.tenants[name]
+	if t == nil {
+		t = &tenant{
+			name: name, placed: map[string]*placed{},
+			seen: map[string]cluster.Instance{}, units: map[string]map[string]uint64{},
+		}
+		s.tenants[name] = t
+	}
+	return t
+}
+
+func (s *snapshot) host(name string, now time.Time) *host {
+	h := s.hosts[name]
+	if h == nil {
+		h = &host{name: name, gone: now, placed: map[string]*placed{}}
+		s.hosts[name] = h
+	}
+	return h
+}
+
+// mark has a tenant planned.
+func (s *snapshot) mark(tenant string) { s.dirty[tenant] = true }
+
+// markHost has all tenants of a host planned, and those that wait for one.
+func (s *snapshot) markHost(h *host) {
+	for _, p := range h.placed {
+		s.mark(p.Tenant)
+	}
+	s.markWaiting()
+}
+
+func (s *snapshot) markWaiting() {
+	for name := range s.waiting {
+		s.mark(name)
+	}
+}
+
+// put lays a placement over the model and reserves what it needs.
+func (s *snapshot) put(p *placed, now time.Time) {
+	s.remove(p.host, p.Tenant, p.Instance)
+	h := s.host(p.host, now)
+	h.placed[p.Instance] = p
+	h.used = add(h.used, p.Resources, 1)
+	s.tenant(p.Tenant).placed[p.host+"/"+p.Instance] = p
+}
+
+// remove takes a placement out of the model, if it is there.
+func (s *snapshot) remove(hostName, tenantName, instance string) {
+	h := s.hosts[hostName]
+	if h == nil || h.placed[instance] == nil {
+		return
+	}
+	h.used = add(h.used, h.placed[instance].Resources, -1)
+	delete(h.placed, instance)
+	delete(s.tenant(tenantName).placed, hostName+"/"+instance)
+	if h.empty() {
+		delete(s.hosts, hostName)
+	}
+}
+
+func add(a, b cluster.Resources, sign int) cluster.Resources {
+	a.Memory += b.Memory * cluster.Bytes(sign)
+	a.CPU += b.CPU * float64(sign)
+	a.Pids += b.Pids * sign
+	return a
+}
+
+var seed = maphash.MakeSeed()
+
+// sum names a text, to see whether what comes back is what we wrote.
+func sum(text []byte) uint64 { return maphash.Bytes(seed, text) }

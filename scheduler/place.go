@@ -1,0 +1,182 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"bulkhead/cluster"
+)
+
+// enough hosts that take an instance are compared; more gain little.
+const enough = 16
+
+// room is what is left on a host.
+func (h *host) room() cluster.Resources { return add(h.presence.Capacity, h.used, -1) }
+
+// refuses says in words why the host can't take an instance, given what it
+// would get back first (its own, when an instance changes in place); "" means
+// that it can.
+func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
+	if label, ok := h.lacks(spec.Placement.Labels); ok {
+		return fmt.Sprintf("%s has no %s=%s", h.name, label, spec.Placement.Labels[label])
+	}
+	if h.cordon != nil {
+		return h.name + " is cordoned"
+	}
+	room, want := add(h.room(), back, 1), spec.Resources
+	switch {
+	case want.Memory > room.Memory:
+		return fmt.Sprintf("%s has %s free", h.name, cluster.Bytes.String(max(room.Memory, 0)))
+	case want.CPU > room.CPU+epsilon:
+		return fmt.Sprintf("%s has %s free", h.name, cores(max(room.CPU, 0)))
+	case want.Pids > room.Pids:
+		return fmt.Sprintf("%s has %d pids free", h.name, max(room.Pids, 0))
+	}
+	return ""
+}
+
+// epsilon forgives what summing tenths of cores loses.
+const epsilon = 1e-9
+
+// takes is refuses without the words.
+func (h *host) takes(spec *cluster.Spec) bool {
+	if h.cordon != nil {
+		return false
+	}
+	room, want := h.room(), spec.Resources
+	if want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
+		return false
+	}
+	_, lacking := h.lacks(spec.Placement.Labels)
+	return !lacking
+}
+
+// lacks returns the first label, by name, that the host doesn't have.
+func (h *host) lacks(labels map[string]string) (string, bool) {
+	first := ""
+	for label, value := range labels {
+		if got, ok := h.presence.Labels[label]; (!ok || got != value) && (first == "" || label < first) {
+			first = label
+		}
+	}
+	return first, first != ""
+}
+
+// load is the share of the host's scarcest resource that is in use once the
+// instance is there; a host that has one of the tenant's already counts as
+// fuller than any that has none.
+func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
+	after, all := add(h.used, spec.Resources, 1), h.presence.Capacity
+	load := max(
+		float64(after.Memory)/float64(max(all.Memory, 1)),
+		after.CPU/max(all.CPU, epsilon),
+		float64(after.Pids)/float64(max(all.Pids, 1)),
+	)
+	for _, p := range t.placed {
+		if p.host == h.name {
+			load++
+		}
+	}
+	return load
+}
+
+// choose finds a host for the n-th instance of a tenant and says why that
+// one; without a host, why none.
+func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) {
+	x := s.indexed()
+	if spec.Placement.Spread != "" {
+		if h, why := s.spread(x, t, n, spec); h != nil {
+			return h, why
+		}
+	}
+	h, seen := best(x.with(spec.Placement.Labels), t, n, spec)
+	if h == nil {
+		return nil, s.nowhere(x, spec)
+	}
+	return h, because(h, seen)
+}
+
+func because(h *host, seen int) string {
+	room := h.room()
+	free := fmt.Sprintf("%s and %s free", room.Memory, cores(room.CPU))
+	if seen == 1 {
+		return fmt.Sprintf("%s is the only host that takes it (%s)", h.name, free)
+	}
+	return fmt.Sprintf("%s has the most room of %d hosts looked at (%s)", h.name, seen, free)
+}
+
+// best returns the least loaded of enough hosts that take the instance, and
+// how many those were.
+func best(hosts []*host, t *tenant, n int, spec *cluster.Spec) (found *host, seen int) {
+	if len(hosts) == 0 {
+		return nil, 0
+	}
+	from, lowest := start(t.name, n, len(hosts)), 0.0
+	for i := range hosts {
+		h := hosts[(from+i)%len(hosts)]
+		if !h.takes(spec) {
+			continue
+		}
+		if load := h.load(t, spec); found == nil || load < lowest {
+			found, lowest = h, load
+		}
+		if seen++; seen == enough {
+			break
+		}
+	}
+	return found, seen
+}
+
+// spread looks for a host where the fewest of the tenant's instances have the
+// same value of the label to spread over.
+func (s *snapshot) spread(x *index, t *tenant, n int, spec *cluster.Spec) (*host, string) {
+	label := spec.Placement.Spread
+	count := map[string]int{}
+	for _, p := range t.placed {
+		if h := s.hosts[p.host]; h != nil && h.presence != nil {
+			count[h.presence.Labels[label]]++
+		}
+	}
+	values := slices.SortedFunc(maps.Keys(x.labels[label]), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[a], count[b]), cmp.Compare(a, b))
+	})
+	for _, value := range values {
+		if h, seen := best(x.labels[label][value], t, n, spec); h != nil {
+			return h, fmt.Sprintf("%s=%s has %d of its instances; %s", label, value, count[value], because(h, seen))
+		}
+	}
+	return nil, ""
+}
+
+// nowhere says why no host takes an instance.
+func (s *snapshot) nowhere(x *index, spec *cluster.Spec) string {
+	if len(x.all) == 0 {
+		return "no host is present: is an agent running, and does it reach etcd?"
+	}
+	const most = 4
+	var why []string
+	for _, h := range x.all {
+		if len(why) < most {
+			why = append(why, h.refuses(spec, cluster.Resources{}))
+		}
+	}
+	if more := len(x.all) - len(why); more > 0 {
+		why = append(why, fmt.Sprintf("and %d more hosts", more))
+	}
+	r := spec.Resources
+	need := fmt.Sprintf("no host has %s, %s and %d pids free", r.Memory, cores(r.CPU), r.Pids)
+	for _, label := range slices.Sorted(maps.Keys(spec.Placement.Labels)) {
+		need += fmt.Sprintf(" with %s=%s", label, spec.Placement.Labels[label])
+	}
+	return need + ": " + strings.Join(why, ", ")
+}
+
+func cores(n float64) string {
+	if n == 1 {
+		return "1 core"
+	}
+	return fmt.Sprintf("%.4g cores", n)
+}

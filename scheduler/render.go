@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+	"bulkhead/units"
+)
+
+// rendering remembers the hashes of a placement's units, which only its host
+// and its resources decide; the texts would fill the memory.
+type rendering struct {
+	host *cluster.Host
+	sums []unitSum
+}
+
+type unitSum struct {
+	name string
+	sum  uint64
+}
+
+// render makes sure that the placement's rendering is that for its host as it
+// is now, and says why there is none.
+func (c *change) render(p *placed) error {
+	h := c.hosts[p.host]
+	if h == nil || h.presence == nil {
+		return fmt.Errorf("host %s is gone", p.host)
+	}
+	if p.rendering.host == h.presence {
+		return nil
+	}
+	us, err := units.Render(*h.presence, p.Placement)
+	if err != nil {
+		return err
+	}
+	r := rendering{host: h.presence}
+	for _, u := range us {
+		r.sums = append(r.sums, unitSum{u.Name, sum([]byte(u.Text))})
+	}
+	p.rendering = r
+	return nil
+}
+
+// done turns what was decided into groups of writes. A placement and its units
+// are one group, so that an agent never finds the one without the other.
+func (c *change) done() [][]etcd.Op {
+	var groups [][]etcd.Op
+	needed := map[string]bool{} // host/unit
+	for _, p := range c.ordered() {
+		group := c.unitPuts(p, needed)
+		if slices.Contains(c.puts, p) {
+			group = append(group, etcd.Put(cluster.PlacementKey(p.host, p.Instance), mustMarshal(p.Placement)))
+		}
+		groups = append(groups, group)
+	}
+	for _, p := range c.deletes {
+		group := []etcd.Op{etcd.Delete(cluster.PlacementKey(p.host, p.Instance))}
+		groups = append(groups, c.unitDeletes(group, p.host, instanceUnits(p.Instance), needed))
+	}
+	for host, us := range c.tenant.units { // what no placement accounts for
+		for _, name := range slices.Sorted(maps.Keys(us)) {
+			groups = append(groups, c.unitDeletes(nil, host, []string{name}, needed))
+		}
+		if len(us) == 0 {
+			delete(c.tenant.units, host)
+		}
+	}
+	groups = append(groups, c.other)
+	c.forget()
+	return slices.DeleteFunc(groups, func(g []etcd.Op) bool { return len(g) == 0 })
+}
+
+// unitPuts returns writes for those units of a placement that etcd doesn't
+// hold as they should be. Units on a host that is gone stay as they are.
+func (c *change) unitPuts(p *placed, needed map[string]bool) (ops []etcd.Op) {
+	for _, name := range instanceUnits(p.Instance) {
+		defer func() { needed[p.host+"/"+name] = true }()
+	}
+	if c.render(p) != nil {
+		return nil
+	}
+	stale := map[string]bool{}
+	for _, u := range p.rendering.sums {
+		if !needed[p.host+"/"+u.name] && c.tenant.units[p.host][u.name] != u.sum {
+			stale[u.name] = true
+			c.tenant.unit(p.host, u.name, u.sum)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	us, _ := units.Render(*p.rendering.host, p.Placement)
+	for _, u := range us {
+		if stale[u.Name] {
+			ops = append(ops, etcd.Put(cluster.UnitKey(p.host, u.Name), []byte(u.Text)))
+		}
+	}
+	return ops
+}
+
+// unitDeletes adds the removal of units that are there and not needed.
+func (c *change) unitDeletes(ops []etcd.Op, host string, names []string, needed map[string]bool) []etcd.Op {
+	for _, name := range names {
+		if _, there := c.tenant.units[host][name]; there && !needed[host+"/"+name] {
+			delete(c.tenant.units[host], name)
+			ops = append(ops, etcd.Delete(cluster.UnitKey(host, name)))
+		}
+	}
+	return ops
+}
+
+// instanceUnits are the names of an instance's units, as units.Render has
+// them.
+func instanceUnits(instance string) []string {
+	tenant, n, err := cluster.ParseInstance(instance)
+	if err != nil {
+		return nil
+	}
+	return []string{
+		cluster.TenantSlice(tenant), cluster.InstanceSlice(tenant, n),
+		cluster.RunnerSocket(tenant, n), cluster.RunnerService(tenant, n),
+	}
+}
+
+// forget drops a tenant of which nothing is left.
+func (c *change) forget() {
+	t := c.tenant
+	if t.observed == nil && t.applied == nil && t.status == nil && len(t.placed) == 0 && len(t.units) == 0 && len(t.seen) == 0 {
+		delete(c.tenants, t.name)
+	}
+}
+
+func mustMarshal(p cluster.Placement) []byte {
+	data, err := json.Marshal(p)
+	if err != nil {
+		panic("scheduler: a placement of texts and numbers must marshal: " + err.Error())
+	}
+	return data
+}

@@ -1,0 +1,62 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// statusOf says how the tenant stands; an invalid spec says so whatever the
+// last good one has come to.
+func (c *change) statusOf(phase string) cluster.Status {
+	s := cluster.Status{Phase: phase, Applied: c.applied, Reasons: c.reasons, Time: c.now.UTC().Truncate(time.Millisecond)}
+	if o := c.tenant.observed; o != nil {
+		s.Observed, s.Warnings = o.revision, cluster.Warnings(o.problems)
+		if o.err != nil {
+			s.Phase, s.Error = cluster.PhaseInvalid, brief(o.err)
+		}
+	} else if old := c.tenant.status; old != nil {
+		s.Observed, s.Applied = old.Observed, old.Applied
+	}
+	for _, p := range c.ordered() {
+		s.Instances = append(s.Instances, p.Instance)
+		if p.Reason != "" {
+			s.Reasons = append(s.Reasons, fmt.Sprintf("%s is on %s: %s", p.Instance, p.host, p.Reason))
+		}
+	}
+	return s
+}
+
+// brief bounds what a spec with thousands of mistakes may make a status weigh.
+func brief(err error) string {
+	const most = 8 << 10
+	text := err.Error()
+	if len(text) <= most {
+		return text
+	}
+	return text[:strings.LastIndexByte(text[:most], '\n')+1] + "… and more"
+}
+
+// status writes a status unless it says nothing new.
+func (c *change) status(s cluster.Status) {
+	if c.tenant.status != nil && sameStatus(*c.tenant.status, s) {
+		return
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		panic("scheduler: a status of texts must marshal: " + err.Error())
+	}
+	c.tenant.status = &s
+	c.other = append(c.other, etcd.Put(cluster.TenantStatusKey(c.tenant.name), data))
+}
+
+// sameStatus compares all but the time.
+func sameStatus(a, b cluster.Status) bool {
+	a.Time, b.Time = time.Time{}, time.Time{}
+	return reflect.DeepEqual(a, b)
+}
