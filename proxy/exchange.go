@@ -132,6 +132,9 @@ func (x *exchange) finish(r *refusal) {
 	if r != nil {
 		r.write(&x.ctx.Response, x.rec.request)
 		x.rec.status, x.rec.cause = r.status, r.cause
+		if r.status == 400 {
+			x.ctx.SetConnectionClose() // who knows where the next request begins
+		}
 	} else {
 		x.rec.status = x.ctx.Response.StatusCode()
 	}

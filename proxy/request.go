@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +46,12 @@ func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route) (frame
 
 var tooBig = refuse(431, "headers_too_large", "the request's line and headers have more than %d bytes", maxHeader)
 
+// RFC 9112, section 6.1: who sends both may be smuggling a second request.
+var twoLengths = refuse(400, "bad_request", "the request has both content-length and transfer-encoding")
+
 func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string) *refusal {
 	listed := ctx.Request.Header.Peek("Connection")
+	length, coding := false, false
 	out := frames.AppendHeaderCount(h.headers[:0])
 	for name, value := range ctx.Request.Header.AllInOrder() {
 		if len(name) > 255 || len(out)+len(name)+len(value) > maxHeader {
@@ -56,15 +61,17 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string)
 		out = frames.AppendHeaderLine(out, 0, name, value)
 		lower := out[at+1 : at+1+len(name)]
 		lowerCase(lower)
+		length = length || string(lower) == "content-length"
+		coding = coding || string(lower) == "transfer-encoding"
 		if stopsHere(lower, listed) {
 			out = dropLine(out, at)
 		}
 	}
-	client, _, _ := bytes.Cut([]byte(rec.client), []byte(" "))
-	if i := bytes.LastIndexByte(client, ':'); i > 0 {
-		client = client[:i]
+	if length && coding {
+		return twoLengths
 	}
-	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), client)
+	client, _, _ := net.SplitHostPort(rec.client)
+	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), []byte(client))
 	h.headers = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
 	return nil
 }

@@ -17,12 +17,12 @@ import (
 
 // Limits on what a client may send, and how slowly.
 const (
-	maxHeader    = 32 << 10         // bytes of request line and headers
-	headerTime   = 10 * time.Second // from a request's first byte to its headers' last
-	idleTime     = 75 * time.Second // between requests on a connection
-	bodyStall    = 30 * time.Second // without a byte of a request's body
-	writeStall   = 30 * time.Second // without a byte of an answer taken
-	maxPerSource = 4096             // connections from one address
+	maxHeader  = 32 << 10         // bytes of request line and headers
+	headerTime = 10 * time.Second // from a request's first byte to its headers' last
+	idleTime   = 75 * time.Second // between requests on a connection
+	bodyStall  = 30 * time.Second // without a byte of a request's body
+	writeStall = 30 * time.Second // without a byte of an answer taken
+	maxConns   = 16384            // connections at once
 )
 
 // Options configure a proxy.
@@ -59,7 +59,7 @@ func New(table *Table, opts Options) *Proxy {
 		ReadTimeout:                   headerTime,
 		IdleTimeout:                   idleTime,
 		MaxRequestBodySize:            inlineBody,
-		MaxConnsPerIP:                 maxPerSource,
+		Concurrency:                   maxConns,
 		StreamRequestBody:             true,
 		DisablePreParseMultipartForm:  true,
 		DisableHeaderNamesNormalizing: true,
