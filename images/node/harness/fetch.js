@@ -195,9 +195,9 @@ class Response extends WithBody {
   static json(value, init) {
     const text = P.stringify(value);
     if (text === undefined) throw new P.TypeError('Response.json: the value cannot be sent as JSON');
-    const r = new Response(text, init);
-    if (!r.headers.has('content-type')) r.headers.set('content-type', 'application/json');
-    return r;
+    const headers = new Headers(init?.headers);
+    if (!headers.has('content-type')) headers.set('content-type', 'application/json');
+    return new Response(text, { status: init?.status, statusText: init?.statusText, headers });
   }
 
   static redirect(url, status = 302) {

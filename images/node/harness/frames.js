@@ -14,6 +14,9 @@ const COPY = 4096;          // bodies up to this are copied, larger ones attache
 const INLINE = 32768;       // bodies up to this travel in the RESPONSE frame
 const GRANT = C.INITIAL_WINDOW / 4;
 
+/** When a runner last sent something, for the cell's choice of whom to evict. */
+const activity = { last: P.now() };
+
 class Connection {
   /** open(conn, id) makes the Exchange for a new request; drained() is called
    * when a stream ends after goaway(), closed(conn) when the connection has. */
@@ -45,6 +48,7 @@ class Connection {
   get size() { return mapSize(this.streams); }
 
   feed(chunk) {
+    activity.last = P.now();
     if (this.have !== 0) {
       this.parts[this.parts.length] = chunk;
       this.have += chunk.length;
@@ -369,4 +373,4 @@ function putHead(b, p, status, cause, headers) {
   return C.putHeaders(b, p, headers);
 }
 
-module.exports = { Connection, Exchange };
+module.exports = { Connection, Exchange, activity };

@@ -8,7 +8,7 @@
 const net = require('node:net');
 const P = require('./primordials.js');
 const C = require('./codec.js');
-const { Connection } = require('./frames.js');
+const { Connection, activity } = require('./frames.js');
 const { Invocation, served, describe } = require('./invocation.js');
 const { model } = require('./models.js');
 const { load } = require('./load.js');
@@ -58,10 +58,12 @@ function goWhenIdle() {
   });
 }
 
-function busy() {
+function busy() { return inFlight() !== 0; }
+
+function inFlight() {
   let streams = 0;
   P.setForEach(connections, (conn) => { streams += conn.size; });
-  return streams !== 0;
+  return streams;
 }
 
 async function serve(message, handle) {
@@ -82,7 +84,7 @@ async function serve(message, handle) {
 }
 
 const channel = new Channel({
-  ping: (m) => channel.send({ t: 'pong', n: m.n }),
+  ping: (m) => channel.send({ t: 'pong', n: m.n, inflight: inFlight(), idle: P.now() - activity.last }),
   load: serve,
   stop: () => leave(0, 'stopped'),
   closed: () => reallyExit(0),

@@ -1,0 +1,324 @@
+package cell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Times that the cell keeps. Requests themselves are timed by the runner.
+const (
+	loadTimeout = 10 * time.Second // for code to load, and for a spare to take it
+	stopGrace   = 90 * time.Second // for what is in flight when a version is stopped
+	exitGrace   = 8 * time.Second  // for all that, when the container is stopped
+	pingTimeout = 100 * time.Millisecond
+	spareDelay  = 250 * time.Millisecond // after a spare was taken: the first request goes first
+	keptExits   = 256
+)
+
+// Config is what a Cell needs to know.
+type Config struct {
+	Dir     string    // holds control.sock and the processes' sockets
+	Node    string    // path of the Node binary
+	Harness string    // directory of the harness
+	Flags   []string  // for node, before the harness
+	Env     []string  // for node, all of it
+	Cgroup  string    // root of the cgroup file system
+	Limits  Limits    // LimitsFor the container's memory
+	Logs    io.Writer // the container's log
+	PeerOK  func(pid, uid int) bool
+}
+
+// key names what a process serves.
+type key struct{ function, version string }
+
+// slot is a function version's place: taken when a serve begins, given up when
+// its process leaves.
+type slot struct {
+	done chan struct{} // closed when proc or err is known
+	proc *process
+	err  *Error
+}
+
+// Cell owns the container's processes.
+type Cell struct {
+	cfg      Config
+	log      *logger
+	reaper   *reaper
+	command  command
+	ownUsers bool
+
+	mu       sync.Mutex
+	procs    map[*process]bool
+	slots    map[key]*slot
+	exits    map[string]Exit
+	order    []string // of exits, oldest first
+	conns    map[*conn]bool
+	changed  chan struct{} // closed and renewed at every change of the above
+	waiters  int           // serves that wait for a spare
+	taken    time.Time     // when the last spare was taken
+	number   int           // of processes ever started
+	sockets  int           // ever made
+	stopping bool
+}
+
+// Run makes the cell work until ctx is cancelled, then stops its processes,
+// gracefully for exitGrace, and returns.
+func Run(ctx context.Context, cfg Config) error {
+	c := &Cell{
+		cfg: cfg, log: newLogger(cfg.Logs, time.Now), reaper: newReaper(), ownUsers: ownUsers(),
+		procs: map[*process]bool{}, slots: map[key]*slot{}, exits: map[string]Exit{}, conns: map[*conn]bool{},
+		changed: make(chan struct{}), number: 0,
+	}
+	c.command = command{node: cfg.Node, harness: cfg.Harness, flags: cfg.Flags, env: cfg.Env}
+	defer c.log.close()
+	defer c.reaper.close()
+	control, err := c.listenControl()
+	if err != nil {
+		return err
+	}
+	c.log.platform("the cell is up: %d MiB, %d processes of %d MiB heap at most", cfg.Limits.Memory/mib, cfg.Limits.Processes, cfg.Limits.HeapMiB)
+	keeping, stopKeeping := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() { defer close(kept); c.keepSpare(keeping) }()
+	accepted := make(chan struct{})
+	go func() { defer close(accepted); c.accept(control) }()
+	<-ctx.Done()
+	stopKeeping()
+	<-kept
+	c.stopAll()
+	control.Close()
+	<-accepted
+	c.closeConns()
+	return nil
+}
+
+// notify wakes all that wait for a change. The lock is held.
+func (c *Cell) notify() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// count returns how many processes are in one of the states. The lock is held.
+func (c *Cell) count(states ...state) int {
+	n := 0
+	for p := range c.procs {
+		for _, s := range states {
+			if p.state == s {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Serve returns the process that serves req's function version, making one of
+// the spare when there is none. The error is an *Error.
+func (c *Cell) Serve(ctx context.Context, req Request) (Status, error) {
+	k := key{req.Function, req.Version}
+	if err := checkServe(req); err != nil {
+		return Status{}, err
+	}
+	c.mu.Lock()
+	s := c.slots[k]
+	if s == nil {
+		s = &slot{done: make(chan struct{})}
+		c.slots[k] = s
+		go c.fill(k, s, req)
+	}
+	c.mu.Unlock()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		return Status{}, &Error{503, "cancelled", ctx.Err().Error(), ""}
+	}
+	if s.err != nil {
+		return Status{}, s.err
+	}
+	return s.proc.status(), nil
+}
+
+func (p *process) status() Status {
+	return Status{Function: p.function, Version: p.version, Socket: p.socket, PID: p.pid, Since: p.since.UTC().Format(time.RFC3339)}
+}
+
+// checkServe refuses what would not be a file name.
+func checkServe(req Request) *Error {
+	name := req.Function
+	if name == "" || len(name) > 80 || name != filepath.Base(name) || name[0] == '.' || req.Version == "" {
+		return &Error{400, "bad_request", fmt.Sprintf("cannot serve function %q, version %q: want a name of at most 80 characters without slashes, and a version", name, req.Version), ""}
+	}
+	return nil
+}
+
+// fill finds a process for a slot; on failure the slot is given up.
+func (c *Cell) fill(k key, s *slot, req Request) {
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	p, err := c.specialise(ctx, req)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.proc = p; err != nil {
+		if !errors.As(err, &s.err) {
+			s.err = &Error{503, "cell_error", err.Error(), ""}
+		}
+	}
+	if (err != nil || p.state != serving) && c.slots[k] == s {
+		delete(c.slots, k)
+	}
+	close(s.done)
+	c.notify()
+}
+
+// specialise turns the spare into the process of one function version.
+func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
+	p, err := c.takeSpare(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.listen(p)
+	if err != nil {
+		c.kill(p, err.Error())
+		return nil, err
+	}
+	req.Op = "load"
+	if err := p.give(l, req); err != nil {
+		c.kill(p, "its channel is broken")
+		return nil, fmt.Errorf("cannot hand the code to a process: %w", err)
+	}
+	select {
+	case m := <-p.loaded:
+		if m.T == "serving" {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if p.state == loading {
+				p.state, p.since = serving, time.Now()
+			}
+			return p, nil
+		}
+		c.kill(p, "its code could not be loaded")
+		if m.Error == nil {
+			m.Error = &Error{400, "load_error", "the code cannot be loaded", ""}
+		}
+		return nil, m.Error
+	case <-p.gone:
+		return nil, &Error{400, "exited_while_loading", "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason, ""}
+	case <-ctx.Done():
+		c.kill(p, fmt.Sprintf("its code took longer than %v to load", loadTimeout))
+		return nil, &Error{400, "load_timeout", fmt.Sprintf("the code took longer than %v to load", loadTimeout), ""}
+	}
+}
+
+// listen makes the next socket for p.
+func (c *Cell) listen(p *process) (*net.UnixListener, error) {
+	path := filepath.Join(c.cfg.Dir, p.socket)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for a function: %w", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, err
+	}
+	c.mu.Lock()
+	p.listener = l
+	c.mu.Unlock()
+	return l, nil
+}
+
+// Stop lets a function version's process finish what is in flight and go.
+func (c *Cell) Stop(function, version string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.procs {
+		if p.function == function && p.version == version && p.state == serving {
+			c.dismiss(p, stopGrace)
+		}
+	}
+}
+
+// dismiss tells p to go, and kills it if it hasn't after grace. The lock is held.
+func (c *Cell) dismiss(p *process, grace time.Duration) {
+	c.leave(p)
+	go func() {
+		p.tell(map[string]string{"op": "stop"})
+		select {
+		case <-p.gone:
+		case <-time.After(grace):
+			c.kill(p, fmt.Sprintf("it did not go within %v of being told to", grace))
+		}
+	}()
+}
+
+// leave takes p out of service. The lock is held.
+func (c *Cell) leave(p *process) {
+	p.state = leaving
+	k := key{p.function, p.version}
+	if s := c.slots[k]; s != nil && s.proc == p {
+		delete(c.slots, k)
+	}
+	c.notify()
+}
+
+// kill ends p at once.
+func (c *Cell) kill(p *process, why string) {
+	c.mu.Lock()
+	if p.killedBy == "" {
+		p.killedBy = why
+	}
+	if p.state < leaving {
+		c.leave(p)
+	}
+	c.mu.Unlock()
+	c.reaper.kill(p.pid, syscall.SIGKILL)
+}
+
+// Inquest returns why the process of a socket ended; nil while it lives, and
+// for sockets that never were or are long forgotten.
+func (c *Cell) Inquest(socket string) *Exit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if x, ok := c.exits[socket]; ok {
+		return &x
+	}
+	return nil
+}
+
+// stopAll ends every process: gracefully those that serve, the others at once.
+func (c *Cell) stopAll() {
+	c.mu.Lock()
+	c.stopping = true
+	var all, useless []*process
+	for p := range c.procs {
+		all = append(all, p)
+		switch {
+		case p.state == serving:
+			c.dismiss(p, exitGrace)
+		case p.state < serving:
+			useless = append(useless, p)
+		}
+	}
+	c.notify()
+	c.mu.Unlock()
+	for _, p := range useless {
+		c.kill(p, "the cell is stopping")
+	}
+	deadline := time.After(exitGrace)
+	for _, p := range all {
+		select {
+		case <-p.gone:
+		case <-deadline:
+			for _, p := range all {
+				c.kill(p, "the cell is stopping")
+			}
+			<-p.gone
+		}
+	}
+}

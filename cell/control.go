@@ -1,0 +1,177 @@
+package cell
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ControlSocket is the file in the cell's directory where the runner asks.
+const ControlSocket = "control.sock"
+
+// maxRequest is the longest line that the runner may send, in bytes.
+const maxRequest = 4 << 20
+
+// conn is one control connection. Lines leave through a queue; a runner that
+// does not read them loses its connection, not the cell its time.
+type conn struct {
+	c      *net.UnixConn
+	out    chan []byte
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (k *conn) close() { k.once.Do(func() { close(k.closed); k.c.Close() }) }
+
+func (k *conn) send(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	select {
+	case k.out <- append(b, '\n'):
+	case <-k.closed:
+	default:
+		k.close()
+	}
+}
+
+func (c *Cell) listenControl() (*net.UnixListener, error) {
+	path := filepath.Join(c.cfg.Dir, ControlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot replace the control socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for the runner: %w", err)
+	}
+	return l, os.Chmod(path, 0o666)
+}
+
+func (c *Cell) accept(l *net.UnixListener) {
+	for {
+		u, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		if pid, uid, err := peer(u); err != nil || !c.cfg.PeerOK(pid, uid) {
+			c.log.platform("a control connection from inside the container was refused (pid %d, uid %d)", pid, uid)
+			u.Close()
+			continue
+		}
+		k := &conn{c: u, out: make(chan []byte, 64), closed: make(chan struct{})}
+		c.mu.Lock()
+		c.conns[k] = true
+		c.mu.Unlock()
+		go k.write()
+		go c.converse(k)
+	}
+}
+
+// peer tells who connected: the pid is 0 when it is outside our pid namespace.
+func peer(u *net.UnixConn) (pid, uid int, err error) {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return -1, -1, err
+	}
+	var cred *unix.Ucred
+	if e := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil {
+		return -1, -1, e
+	}
+	if err != nil {
+		return -1, -1, err
+	}
+	return int(cred.Pid), int(cred.Uid), nil
+}
+
+func (k *conn) write() {
+	for {
+		select {
+		case line := <-k.out:
+			if _, err := k.c.Write(line); err != nil {
+				k.close()
+				return
+			}
+		case <-k.closed:
+			return
+		}
+	}
+}
+
+// converse answers a connection's requests, each as soon as it can.
+func (c *Cell) converse(k *conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var pending sync.WaitGroup
+	lines := bufio.NewScanner(k.c)
+	lines.Buffer(make([]byte, 0, 4096), maxRequest)
+	for lines.Scan() {
+		var req Request
+		if err := json.Unmarshal(lines.Bytes(), &req); err != nil {
+			k.send(Reply{ID: req.ID, Error: &Error{400, "bad_request", "cannot read the request: " + err.Error(), ""}})
+			continue
+		}
+		pending.Go(func() { k.send(c.reply(ctx, req)) })
+	}
+	cancel()
+	pending.Wait()
+	c.mu.Lock()
+	delete(c.conns, k)
+	c.mu.Unlock()
+	k.close()
+}
+
+func (c *Cell) reply(ctx context.Context, req Request) Reply {
+	switch req.Op {
+	case "serve":
+		s, err := c.Serve(ctx, req)
+		var e *Error
+		if errors.As(err, &e) {
+			return Reply{ID: req.ID, Error: e}
+		}
+		return Reply{ID: req.ID, Socket: s.Socket, PID: s.PID}
+	case "stop":
+		c.Stop(req.Function, req.Version)
+		return Reply{ID: req.ID}
+	case "status":
+		spares, all := c.Status()
+		return Reply{ID: req.ID, Spares: spares, Processes: all}
+	case "inquest":
+		return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)}
+	}
+	return Reply{ID: req.ID, Error: &Error{400, "bad_request", fmt.Sprintf("unknown op %q: want serve, stop, status or inquest", req.Op), ""}}
+}
+
+// Status returns how many spares are ready and what is being served.
+func (c *Cell) Status() (spares int, processes []Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.procs {
+		if p.state == serving {
+			processes = append(processes, p.status())
+		}
+	}
+	return c.count(spare), processes
+}
+
+// broadcast sends an event to every connection. The lock is held.
+func (c *Cell) broadcast(e Event) {
+	for k := range c.conns {
+		k.send(e)
+	}
+}
+
+func (c *Cell) closeConns() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.conns {
+		k.close()
+	}
+}

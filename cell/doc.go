@@ -1,0 +1,24 @@
+// Package cell is PID 1 of a tenant's container: it starts Node processes,
+// gives each one function version to serve, and buries them.
+//
+// A booted Node process without code is a Spare; the cell keeps one. When the
+// runner asks it to serve a function (docs/cell.md), the cell makes a listening
+// socket, hands it with the function's record to the spare over Node's IPC
+// channel, and boots the next spare. Requests then go from the runner straight
+// to that socket, as frames; the cell stays off their path. It reads what the
+// processes print and writes it as JSON lines, reaps every orphan of the
+// container, and when a process dies works out why: that is the inquest.
+//
+// The code it starts is hostile and, without CAP_SETUID, runs under the cell's
+// own user. So the cell makes itself undumpable, ignores every signal that code
+// could use, and takes control connections only from outside the container.
+//
+//	cell.go      Cell: the processes by function, serving, evicting, stopping
+//	process.go   one Node process: starting it, its channel, its state
+//	control.go   the control socket: requests, replies, events
+//	reap.go      wait4 for everyone, told apart by pid
+//	inquest.go   why a process ended
+//	logs.go      lines in, JSON lines out, bounded
+//	limits.go    what the cgroup allows, and what follows from it
+//	harden.go    what PID 1 does to itself
+package cell
