@@ -1,0 +1,13 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs are the commands, in the order in which help shows them.
+var verbs = []func(*app) *cobra.Command{
+	newTenant,
+	newFunction,
+	newToken,
+	newInvoke,
+	newRun,
+	newStatus,
+}
