@@ -13,7 +13,7 @@ const mib = 1 << 20
 // Sizing, from measurements of Node 26: what a booted function process takes
 // for itself beside its heap, and what the cell and /tmp want.
 const (
-	perProcess  = 40 * mib
+	perProcess  = 36 * mib
 	cellReserve = 16 * mib
 	defaultSize = 512 * mib // where the cgroup sets no limit
 	maxHeap     = 4096 * mib
