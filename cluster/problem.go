@@ -59,6 +59,9 @@ func (e invalid) Error() string { return strings.Join(e, "\n") }
 // nearest returns the name among known that is closest to got, or "" when
 // none is near enough to be what was meant.
 func nearest(got string, known []string) string {
+	if len(got) > 32 {
+		return ""
+	}
 	best, bestDistance := "", 1+max(1, len(got)/3)
 	for _, name := range known {
 		if d := distance(strings.ToLower(got), strings.ToLower(name)); d < bestDistance {

@@ -18,7 +18,13 @@ type field struct {
 	read func(path string, n node)
 }
 
+// mostProblems are shown; nobody mends more at a time.
+const mostProblems = 100
+
 func (r *reader) wrong(path, wrong, right string) {
+	if len(r.problems) >= mostProblems {
+		return
+	}
 	r.problems = append(r.problems, Problem{Path: path, Wrong: wrong, Right: right})
 }
 
