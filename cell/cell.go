@@ -34,6 +34,7 @@ type Config struct {
 	Limits  Limits    // LimitsFor the container's memory
 	Logs    io.Writer // the container's log
 	PeerOK  func(pid, uid int) bool
+	OneUser bool // processes run as the cell does, even where they could have users of their own
 }
 
 // key names what a process serves.
@@ -73,7 +74,7 @@ type Cell struct {
 // gracefully for exitGrace, and returns.
 func Run(ctx context.Context, cfg Config) error {
 	c := &Cell{
-		cfg: cfg, log: newLogger(cfg.Logs, time.Now), reaper: newReaper(), ownUsers: ownUsers(),
+		cfg: cfg, log: newLogger(cfg.Logs, time.Now), reaper: newReaper(), ownUsers: !cfg.OneUser && ownUsers(),
 		procs: map[*process]bool{}, slots: map[key]*slot{}, exits: map[string]Exit{}, conns: map[*conn]bool{},
 		changed: make(chan struct{}), number: 0,
 	}

@@ -16,7 +16,8 @@ const (
 
 // FromEnvironment is the cell's configuration: the image's, unless one of
 // BULKHEAD_CELL_DIR, BULKHEAD_CELL_NODE, BULKHEAD_CELL_HARNESS says otherwise,
-// as it does where the cell runs outside a container.
+// as it does where the cell runs outside a container; BULKHEAD_CELL_USERS=one
+// keeps the processes under the cell's own user there.
 func FromEnvironment(getenv func(string) string) Config {
 	limits := LimitsFor(CgroupMemory(cgroupRoot))
 	harness := cmp.Or(getenv("BULKHEAD_CELL_HARNESS"), imageHarness)
@@ -30,6 +31,7 @@ func FromEnvironment(getenv func(string) string) Config {
 		Limits:  limits,
 		Logs:    os.Stdout,
 		PeerOK:  outsiders(os.Getpid()),
+		OneUser: getenv("BULKHEAD_CELL_USERS") == "one",
 	}
 }
 
