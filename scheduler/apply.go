@@ -99,7 +99,7 @@ func (s *snapshot) seeTenant(name string, e etcd.Event, now time.Time) {
 		t.observed = nil
 		return
 	}
-	t.observed, t.released = decode(name, e.Value, e.Revision), false
+	t.observed, t.released = t.applied.again(name, e), false
 }
 
 func (s *snapshot) seeApplied(name string, e etcd.Event) {
@@ -110,7 +110,7 @@ func (s *snapshot) seeApplied(name string, e etcd.Event) {
 		return
 	}
 	if t.applied == nil || t.applied.raw != string(e.Value) {
-		t.applied = decode(name, e.Value, 0)
+		t.applied = t.observed.again(name, e)
 		s.mark(name)
 	}
 }

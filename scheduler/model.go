@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
 )
 
 // snapshot is the cluster as the watches have shown it, with what we have
@@ -47,9 +48,15 @@ type specRecord struct {
 	err      error // not nil: not valid
 }
 
-func decode(tenant string, raw []byte, revision int64) *specRecord {
-	spec, problems := cluster.DecodeSpec(tenant, raw)
-	return &specRecord{string(raw), revision, spec, problems, cluster.Invalid(problems)}
+// again decodes a spec, unless r is the same text decoded before.
+func (r *specRecord) again(tenant string, e etcd.Event) *specRecord {
+	if r != nil && r.raw == string(e.Value) {
+		same := *r
+		same.revision = e.Revision
+		return &same
+	}
+	spec, problems := cluster.DecodeSpec(tenant, e.Value)
+	return &specRecord{string(e.Value), e.Revision, spec, problems, cluster.Invalid(problems)}
 }
 
 // placed is a placement on a host.
