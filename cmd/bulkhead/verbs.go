@@ -10,4 +10,8 @@ var verbs = []func(*app) *cobra.Command{
 	newInvoke,
 	newRun,
 	newStatus,
+	newImage,
+	newUp,
+	newDown,
+	newProxy,
 }
