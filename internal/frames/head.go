@@ -33,6 +33,8 @@ type Fields []byte
 // NoFields is the empty list, to append to.
 var NoFields = []byte{0}
 
+var noHeaders = []byte{0, 0}
+
 // AppendField adds a field to the list that begins at dst[start].
 func AppendField(dst []byte, start int, id FieldID, value []byte) []byte {
 	dst[start]++
@@ -129,14 +131,15 @@ func ParseRequest(p []byte) (r Request, err error) {
 	return r, err
 }
 
-// AppendHead appends the request's head, without the body.
+// AppendHead appends the request's head, without the body. Fields and Headers
+// that are nil are empty.
 func (r Request) AppendHead(dst []byte) []byte {
-	dst = append(dst, r.Fields...)
+	dst = appendOr(dst, r.Fields, NoFields)
 	dst = append(dst, byte(len(r.Method)))
 	dst = append(dst, r.Method...)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(r.Target)))
 	dst = append(dst, r.Target...)
-	return append(dst, r.Headers...)
+	return appendOr(dst, r.Headers, noHeaders)
 }
 
 // A Response is a view of a RESPONSE's payload.
@@ -192,11 +195,20 @@ var nameBytes = func() (t [256]bool) {
 	return t
 }()
 
-// AppendHead appends the response's head, without the body.
+// AppendHead appends the response's head, without the body. Fields and Headers
+// that are nil are empty.
 func (r Response) AppendHead(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(r.Status))
-	dst = append(dst, r.Fields...)
-	return append(dst, r.Headers...)
+	dst = appendOr(dst, r.Fields, NoFields)
+	return appendOr(dst, r.Headers, noHeaders)
+}
+
+// appendOr appends an encoded list, which when it is nil means none.
+func appendOr(dst, list, none []byte) []byte {
+	if list == nil {
+		list = none
+	}
+	return append(dst, list...)
 }
 
 // scanner reads a head; once something is missing everything after is empty.
