@@ -1,0 +1,279 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// retryMax is the longest wait before a service that keeps failing is
+	// started again.
+	retryMax = 30 * time.Second
+	// settled is how long a service has to run for its next failure to count
+	// as the first.
+	settled = 10 * time.Second
+)
+
+func (e *entry) sub() string {
+	switch {
+	case e.file.kind() != "socket":
+		if e.process != nil {
+			return "running"
+		}
+		return "dead"
+	case e.fds == nil:
+		return "dead"
+	}
+	return "listening"
+}
+
+// partner returns the other unit of a socket and its service.
+func partner(name, kind string) string {
+	return strings.TrimSuffix(name, filepath.Ext(name)) + "." + kind
+}
+
+// socketsOf returns the socket unit of a service, if it has one.
+func (s *Supervisor) socketsOf(service string) (string, *entry) {
+	name := partner(service, "socket")
+	return name, s.units[name]
+}
+
+// startSocket opens a unit's sockets. s.mu is held.
+func (s *Supervisor) startSocket(name string, e *entry) error {
+	if e.fds != nil {
+		return nil
+	}
+	fds, err := e.socket.listen()
+	if err != nil {
+		e.active = "failed"
+		return fmt.Errorf("cannot start unit %s: %w", name, err)
+	}
+	return s.listening(name, e, fds)
+}
+
+// listening notes that a unit's sockets are open. s.mu is held.
+func (s *Supervisor) listening(name string, e *entry, fds []int) error {
+	e.fds, e.active = fds, "active"
+	s.hint()
+	if err := s.store.note(name, note{}); err != nil {
+		return err
+	}
+	return s.arm(name, e)
+}
+
+// arm waits for a connection on a unit's sockets, unless its service runs.
+// s.mu is held.
+func (s *Supervisor) arm(name string, e *entry) error {
+	service := partner(name, "service")
+	if svc := s.units[service]; svc != nil && (svc.process != nil || svc.starting != nil || svc.retry != nil) {
+		return nil
+	}
+	for _, fd := range e.fds {
+		if err := s.poll.arm(fd, func() { s.activate(service) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// activate starts a service for a connection that waits.
+func (s *Supervisor) activate(service string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.units[service]; e != nil && !s.closed && e.process == nil && e.starting == nil && e.retry == nil && !e.stopping {
+		s.begin(service, e)
+	}
+}
+
+// stopSocket closes a unit's sockets. s.mu is held.
+func (s *Supervisor) stopSocket(e *entry) {
+	for _, fd := range e.fds {
+		s.poll.forget(fd)
+	}
+	closeAll(e.fds)
+	e.fds, e.active = nil, "inactive"
+	e.socket.unlink()
+	s.store.unnote(e.file.name)
+}
+
+// startService starts a service and waits for that. s.mu is held, and given
+// back.
+func (s *Supervisor) startService(ctx context.Context, name string, e *entry) error {
+	if e.process != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	if socket, se := s.socketsOf(name); se != nil {
+		if err := s.startSocket(socket, se); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+	}
+	if e.starting == nil {
+		s.begin(name, e)
+	}
+	starting := e.starting
+	s.mu.Unlock()
+	select {
+	case <-starting:
+	case <-ctx.Done():
+		return fmt.Errorf("cannot wait for unit %s: %w", name, ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.err
+}
+
+// begin launches a service beside whoever holds s.mu.
+func (s *Supervisor) begin(name string, e *entry) {
+	if e.retry != nil {
+		e.retry.Stop()
+		e.retry = nil
+	}
+	starting := make(chan struct{})
+	e.starting, e.active = starting, "activating"
+	spec := e.service
+	var names []string
+	var fds []int
+	if _, se := s.socketsOf(name); se != nil {
+		for _, fd := range se.fds {
+			names, fds = append(names, se.socket.Name), append(fds, fd)
+		}
+	}
+	s.hint()
+	s.work.Go(func() {
+		p, err := s.launch(spec, names, fds, s.logPath(name))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e.starting, e.err = nil, err
+		close(starting)
+		if err != nil {
+			s.log.Error("service does not start", "unit", name, "error", err)
+			s.again(name, e)
+			return
+		}
+		s.running(name, e, p)
+	})
+}
+
+// running notes that a service runs, and watches it. s.mu is held.
+func (s *Supervisor) running(name string, e *entry, p *process) {
+	e.process, e.active, e.begun = p, "active", time.Now()
+	if err := s.store.note(name, note{Process: p}); err != nil {
+		s.log.Error("a later supervisor would not know of this", "error", err)
+	}
+	s.hint()
+	s.work.Go(func() {
+		select {
+		case <-p.exited:
+		case <-s.closing:
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ended(name, e)
+		close(p.handled)
+	})
+}
+
+// ended decides what follows a service's end. s.mu is held.
+func (s *Supervisor) ended(name string, e *entry) {
+	status := e.process.status
+	e.process.release()
+	e.process = nil
+	s.store.unnote(name)
+	s.cgroups.remove(filepath.Join(slicePath(e.service.Slice), name))
+	_, socket := s.socketsOf(name)
+	// An adopted service's status is unknown. If it has a socket it can sleep
+	// until someone wants it.
+	calm := status.clean || !status.known && socket != nil && socket.fds != nil
+	switch {
+	case e.stopping || s.closed:
+		e.active = "inactive"
+	case e.service.Restart == "always", e.service.Restart == "on-failure" && !calm:
+		if time.Since(e.begun) > settled {
+			e.failures = 0
+		}
+		s.log.Warn("service ended, starting it again", "unit", name, "how", status.reason)
+		s.again(name, e)
+	default:
+		e.active = "inactive"
+		s.rearm(name)
+	}
+	s.hint()
+}
+
+// rearm lets a service's sockets wake it. s.mu is held.
+func (s *Supervisor) rearm(service string) {
+	if name, se := s.socketsOf(service); se != nil && se.fds != nil {
+		if err := s.arm(name, se); err != nil {
+			s.log.Error("socket will not wake its service", "unit", name, "error", err)
+		}
+	}
+}
+
+// again starts a service that failed after a while, each time a longer one.
+// s.mu is held.
+func (s *Supervisor) again(name string, e *entry) {
+	if s.closed || e.stopping {
+		e.active = "failed"
+		return
+	}
+	wait := min(e.service.RestartSec<<min(e.failures, 16), retryMax)
+	e.failures++
+	e.active = "activating"
+	e.retry = time.AfterFunc(wait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if e.retry != nil && !s.closed && s.units[name] == e {
+			s.begin(name, e)
+		}
+	})
+	s.hint()
+}
+
+// stopService ends a service, with force when its time to stop is over.
+func (s *Supervisor) stopService(ctx context.Context, e *entry) error {
+	s.mu.Lock()
+	e.stopping = true
+	defer func() {
+		s.mu.Lock()
+		e.stopping = false
+		s.mu.Unlock()
+	}()
+	if e.retry != nil {
+		e.retry.Stop()
+		e.retry, e.active = nil, "inactive"
+	}
+	starting := e.starting
+	s.mu.Unlock()
+	if starting != nil {
+		<-starting // a launch is short
+	}
+	s.mu.Lock()
+	p := e.process
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	p.signal(unix.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(e.service.StopTimeout):
+	case <-ctx.Done():
+	}
+	p.signal(unix.SIGKILL)
+	<-p.exited
+	select {
+	case <-p.handled:
+		return nil
+	case <-s.closing:
+		return errors.New("cannot wait for a service to end: the supervisor is closing")
+	}
+}
