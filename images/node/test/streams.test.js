@@ -1,0 +1,171 @@
+'use strict';
+// (ctx, req, res) and fetch: bodies as streams, both ways, with credit.
+
+const test = require('node:test');
+const assert = require('node:assert');
+const crypto = require('node:crypto');
+const { serve, invoke, withJSON } = require('./process.js');
+
+const WINDOW = 262144;
+const FIELDS = [[1, 'r'], [4, '[2001:db8::1]:5123'], [5, 'https'], [6, 'host.example'], [7, '/acme/hello']];
+
+test('req looks like node:http\'s, mounted at the function\'s base', async () => {
+  const r = await invoke(`module.exports = (ctx, req, res) => res.end(JSON.stringify([req.method, req.url, req.originalUrl, req.baseUrl, req.headers, req.httpVersion, req.socket.remoteAddress, req.socket.encrypted, req instanceof require('http').IncomingMessage, res instanceof require('http').ServerResponse]))`,
+    { method: 'PUT', target: '/acme/hello/a?b=c', fields: FIELDS, headers: [['x-a', 'b'], ['cookie', 'c=1']] });
+  assert.deepEqual(r.json, ['PUT', '/a?b=c', '/acme/hello/a?b=c', '/acme/hello', { 'x-a': 'b', cookie: 'c=1', host: 'host.example' }, '1.1', '2001:db8::1', true, true, true]);
+});
+
+const responses = [
+  ['headers, lists and status', 'res.statusCode = 201; res.setHeader("X-A", ["1", "2"]); res.setHeader("Set-Cookie", ["a=1", "b=2"]); res.end("ok")', { status: 201, list: [['x-a', '1'], ['x-a', '2'], ['set-cookie', 'a=1'], ['set-cookie', 'b=2'], ['content-length', '2']], text: 'ok' }],
+  ['writeHead with an object', 'res.writeHead(404, "Nope", { "Content-Type": "text/plain" }); res.end("no")', { status: 404, list: [['content-type', 'text/plain']], text: 'no' }],
+  ['writeHead with a flat list', 'res.writeHead(200, ["a", "1", "a", "2"]).end()', { status: 200, list: [['a', '1'], ['a', '2']], text: '' }],
+  ['writes and an end', 'res.write("a"); res.write(Buffer.from("b")); setTimeout(() => res.end("c"), 1)', { status: 200, list: [], text: 'abc' }],
+  ['an encoding', 'res.end("616263", "hex")', { status: 200, list: [['content-length', '3']], text: 'abc' }],
+  ['204 has no body', 'res.writeHead(204); res.end("never")', { status: 204, list: [], text: '' }],
+  ['hop-by-hop headers stay here', 'res.setHeader("connection", "close"); res.setHeader("transfer-encoding", "chunked"); res.end("x")', { status: 200, list: [['content-length', '1']], text: 'x' }],
+  ['a stream piped in', 'require("stream").Readable.from(["a", "b"]).pipe(res)', { status: 200, list: [], text: 'ab' }],
+];
+
+for (const [name, code, want] of responses) {
+  test(`res: ${name}`, async () => {
+    const r = await invoke(`module.exports = (ctx, req, res) => { ${code} }`);
+    assert.deepEqual({ status: r.status, list: r.list, text: r.text }, want);
+  });
+}
+
+test('a request body is echoed, whatever its size', async () => {
+  await using p = await serve('module.exports = (ctx, req, res) => req.pipe(res)');
+  for (const size of [0, 1, 1000, 70000, 3_000_000]) {
+    const body = crypto.randomBytes(size), id = p.client.open({ method: 'POST' }, body.subarray(0, 500), size <= 500);
+    const answer = p.client.answer(id);
+    await pour(p.client, id, body.subarray(500));
+    assert.ok((await answer).body.equals(body), `${size} bytes`);
+  }
+});
+
+/** Sends body in DATA frames within the window that the function grants. */
+async function pour(client, id, body) {
+  let credit = WINDOW - 500;
+  const take = (f) => { if (f.type === 'WINDOW' && f.stream === id) credit += f.credit; };
+  client.on('frame', take);
+  while (body.length !== 0) {
+    const n = Math.min(body.length, credit, 65536);
+    if (n === 0) { await client.until((f) => f.type === 'WINDOW' && f.stream === id); continue; }
+    client.data(id, body.subarray(0, n), n === body.length);
+    credit -= n;
+    body = body.subarray(n);
+  }
+  client.off('frame', take);
+}
+
+test('a request body that nobody reads is not granted for ever', async () => {
+  await using p = await serve('module.exports = (ctx, req, res) => { req.once("readable", () => {}); }');
+  const id = p.client.open({ method: 'POST' }, '', false);
+  let granted = 0;
+  p.client.on('frame', (f) => { if (f.type === 'WINDOW') granted += f.credit; });
+  for (let i = 0; i < 4; i++) p.client.data(id, Buffer.alloc(65536));
+  await pingPong(p);
+  assert.ok(granted <= 2 * 65536, `granted ${granted}`);
+});
+
+async function pingPong(p) {
+  const { frame } = require('./client.js');
+  p.client.send(frame('PING', 0, Buffer.from('12345678')));
+  const f = await p.client.until((x) => x.type === 'PONG');
+  assert.equal(f.data.toString(), '12345678');
+}
+
+for (const [name, code] of [
+  ['(ctx, req, res)', 'module.exports = (ctx, req, res) => { let n = 0; const go = () => { while (n < 64) { n++; if (!res.write(Buffer.alloc(32768, n))) { res.once("drain", go); return; } } res.end(); }; go(); }'],
+  ['fetch', 'export default { fetch: () => { let n = 0; return new Response(new ReadableStream({ pull(c) { if (n++ === 64) c.close(); else c.enqueue(new Uint8Array(32768).fill(n)); } })); } }'],
+]) {
+  test(`a response is held back at the window and goes on with credit: ${name}`, async () => {
+    await using p = await serve(code);
+    let got = 0;
+    const id = p.client.open({});
+    p.client.on('frame', (f) => { if (f.body) got += f.body.length; });
+    const answer = p.client.answer(id, { grant: false });
+    await p.client.until(() => got === WINDOW);
+    await pingPong(p);
+    assert.equal(got, WINDOW, 'not a byte over the window');
+    p.client.window(id, 1 << 24);
+    assert.equal((await answer).body.length, 64 * 32768);
+  });
+
+  test(`a response that nobody wants any more ends: ${name}`, async () => {
+    await using p = await serve(code);
+    const id = p.client.open({});
+    await p.client.until((f) => f.stream === id && f.type === 'RESPONSE');
+    p.client.reset(id, 1, 'the client has gone');
+    await pingPong(p);
+    p.child.send({ op: 'ping', n: 1 });
+    assert.equal((await p.said(['pong'])).inflight, 0);
+  });
+}
+
+test('a client that goes closes req and res', async () => {
+  await using p = await serve('module.exports = (ctx, req, res) => { req.on("aborted", () => console.log("aborted")); res.on("close", () => console.log("closed", res.writableEnded)); req.resume(); }');
+  const id = p.client.open({ method: 'POST' }, 'x', false);
+  await pingPong(p);
+  p.client.reset(id, 1);
+  await p.log((l) => l.m === 'closed false');
+  await p.log((l) => l.m === 'aborted');
+});
+
+test('an error after the head has gone breaks the stream off', async () => {
+  await using p = await serve('module.exports = (ctx, req, res) => { res.write("half"); setTimeout(() => { throw new Error("x"); }, 1); }');
+  const r = await p.client.request({});
+  assert.deepEqual([r.status, r.body.toString(), r.reset.code], [200, 'half', 5]);
+});
+
+test('pb=1 parses the body for (ctx, req, res) too', async () => {
+  const r = await invoke('module.exports = (ctx, req, res) => res.end(JSON.stringify(ctx.body))', { method: 'POST', headers: [['content-type', 'application/json']], fields: [[9, '{"pb":1}']] }, '{"a":1}');
+  assert.deepEqual(r.json, { a: 1 });
+});
+
+const fetches = [
+  ['text', 'new Response("hi", { status: 201, headers: { "X-A": "b" } })', 201, { 'x-a': 'b', 'content-type': 'text/plain;charset=UTF-8', 'content-length': '2' }, 'hi'],
+  ['JSON', 'Response.json({ m: request.method, u: request.url })', 200, { 'content-type': 'application/json', 'content-length': '57' }, '{"m":"POST","u":"https://host.example/acme/hello/a?b=c"}'],
+  ['bytes', 'new Response(new Uint8Array([65, 66]))', 200, { 'content-length': '2' }, 'AB'],
+  ['nothing', 'new Response(null, { status: 204 })', 204, {}, ''],
+  ['a redirection', 'Response.redirect("https://example.com/x", 303)', 303, { location: 'https://example.com/x', 'content-length': '0' }, ''],
+  ['a blob', 'new Response(new Blob(["bl", "ob"], { type: "text/x" }))', 200, { 'content-type': 'text/x' }, 'blob'],
+  ['a form', 'new Response(new URLSearchParams({ a: "1 2" }))', 200, { 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' }, 'a=1+2'],
+  ['the request\'s body, streamed through', 'new Response(request.body)', 200, {}, 'body'],
+  ['text()', 'new Response(await request.text() + request.bodyUsed)', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '8' }, 'bodytrue'],
+  ['arrayBuffer()', 'new Response(await request.arrayBuffer())', 200, {}, 'body'],
+  ['bytes()', 'new Response(await request.bytes())', 200, { 'content-length': '4' }, 'body'],
+  ['a clone of each', 'new Response(await request.clone().text() + await request.text() + await new Response("x").clone().text())', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '9' }, 'bodybodyx'],
+  ['headers', 'new Response([...request.headers].join("|") + request.headers.get("X-Q"))', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '25' }, 'host,host.example|x-q,vv'],
+  ['cookies', 'const h = new Headers(); h.append("set-cookie", "a=1"); h.append("set-cookie", "b=2"); return new Response("", { headers: h }', 200, null, ''],
+  ['env holds the secrets', 'new Response(env.k)', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '1' }, 'v'],
+  ['instanceof', 'new Response(String([request instanceof Request, new Response() instanceof Response, new Request("http://x/") instanceof Request, await new Request("http://x/", { method: "POST", body: "n" }).text()]))', 200, null, 'true,true,true,n'],
+];
+
+for (const [name, expression, status, headers, text] of fetches) {
+  for (const how of ['inline', 'streamed']) {
+    test(`fetch: ${name}, request ${how}`, async () => {
+      const body = expression.includes('return ') ? `${expression});` : `return ${expression};`;
+      await using p = await serve({ code: `export default { async fetch(request, env, ctx) { ${body} } }`, secrets: { k: 'v' } });
+      const head = { method: 'POST', target: '/acme/hello/a?b=c', fields: FIELDS, headers: [['x-q', 'vv']] };
+      let id;
+      if (how === 'inline') id = p.client.open(head, 'body');
+      else { id = p.client.open(head, 'bo', false); p.client.data(id, 'd'); p.client.data(id, 'y', true); }
+      const r = withJSON(await p.client.answer(id));
+      assert.equal(r.status, status, r.text);
+      if (headers !== null && name !== 'headers') assert.deepEqual(r.headers, headers);
+      if (name === 'cookies') assert.deepEqual(r.list.filter(([n]) => n === 'set-cookie'), [['set-cookie', 'a=1'], ['set-cookie', 'b=2']]);
+      assert.equal(r.text, text);
+    });
+  }
+}
+
+for (const [name, code, error] of [
+  ['what is no Response', 'return 1', 'Script returned something else than a Response.'],
+  ['an exception', 'throw new Error("x")', 'Script generated an unhandled promise rejection.'],
+]) {
+  test(`fetch: ${name} is a 500`, async () => {
+    const r = await invoke(`export default { async fetch() { ${code} } }`);
+    assert.deepEqual([r.status, r.json.error], [500, error]);
+  });
+}
