@@ -45,6 +45,7 @@ func (s *snapshot) inherit(old *snapshot) {
 		s.mark(name)
 		if before := old.tenants[name]; before != nil {
 			t.released = before.released
+			s.brake.count(t)
 		}
 	}
 	s.brake.removed = old.brake.removed
@@ -68,7 +69,7 @@ func (s *snapshot) route(prefix, rest string, e etcd.Event, now time.Time) {
 	first, second, two := strings.Cut(rest, "/")
 	switch prefix {
 	case cluster.TenantsPrefix:
-		s.seeTenant(rest, e, now)
+		s.seeTenant(rest, e)
 	case cluster.AppliedPrefix:
 		s.seeApplied(rest, e)
 	case cluster.HostsPrefix:
@@ -92,27 +93,28 @@ func (s *snapshot) route(prefix, rest string, e etcd.Event, now time.Time) {
 	}
 }
 
-func (s *snapshot) seeTenant(name string, e etcd.Event, now time.Time) {
+func (s *snapshot) seeTenant(name string, e etcd.Event) {
 	t := s.tenant(name)
-	defer s.mark(name)
+	s.mark(name)
 	if e.Deleted {
 		t.observed = nil
-		return
+	} else {
+		t.observed, t.released = t.applied.again(name, e), false
 	}
-	t.observed, t.released = t.applied.again(name, e), false
+	s.brake.count(t)
 }
 
 func (s *snapshot) seeApplied(name string, e etcd.Event) {
 	t := s.tenant(name)
-	if e.Deleted {
+	switch {
+	case e.Deleted:
 		t.applied = nil
 		s.mark(name)
-		return
-	}
-	if t.applied == nil || t.applied.raw != string(e.Value) {
+	case t.applied == nil || t.applied.raw != string(e.Value):
 		t.applied = t.observed.again(name, e)
 		s.mark(name)
 	}
+	s.brake.count(t)
 }
 
 func (s *snapshot) seeHost(name string, e etcd.Event, now time.Time) {
@@ -179,25 +181,14 @@ func (s *snapshot) seeUnit(host, unit string, e etcd.Event) {
 	if !ok {
 		return
 	}
-	t := s.tenant(name)
-	if e.Deleted {
-		if _, there := t.units[host][unit]; there {
-			delete(t.units[host], unit)
-			s.mark(name)
-		}
-		return
-	}
-	if got := sum(e.Value); t.units[host][unit] != got {
-		t.unit(host, unit, got)
+	t, key := s.tenant(name), host+"/"+unit
+	if got, there := t.units[key]; e.Deleted && there {
+		delete(t.units, key)
+		s.mark(name)
+	} else if now := sum(e.Value); !e.Deleted && (!there || got != now) {
+		t.units[key] = now
 		s.mark(name)
 	}
-}
-
-func (t *tenant) unit(host, unit string, sum uint64) {
-	if t.units[host] == nil {
-		t.units[host] = map[string]uint64{}
-	}
-	t.units[host][unit] = sum
 }
 
 // unitTenant returns whose instance a unit belongs to: bulkhead-<id>.slice or

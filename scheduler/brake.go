@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,13 +26,52 @@ const (
 )
 
 type brake struct {
-	standing bool           // the key is there
-	written  *cluster.Brake // what it says
-	removed  []time.Time    // when tenants were removed whose removal was not meant for sure
+	standing bool            // the key is there
+	written  *cluster.Brake  // what it says
+	present  int             // tenants with a spec
+	gone     map[string]bool // tenants whose spec vanished
+	removed  []time.Time     // when tenants were let go whose removal was not meant for sure
 }
 
-// vanished says whether the tenant's spec is gone but was in force.
-func (t *tenant) vanished() bool { return t.observed == nil && t.applied != nil && !t.released }
+// class is how the brake counts a tenant.
+type class int
+
+const (
+	absent   class = iota // it was meant to go, or never was in force
+	present               // it has a spec
+	vanished              // its spec is gone but was in force
+)
+
+func (t *tenant) classify() class {
+	switch {
+	case t.observed != nil:
+		return present
+	case t.applied != nil && !t.released:
+		return vanished
+	}
+	return absent
+}
+
+// count takes notice of a tenant that may have changed.
+func (b *brake) count(t *tenant) {
+	was := t.class
+	t.class = t.classify()
+	if was == t.class {
+		return
+	}
+	switch was {
+	case present:
+		b.present--
+	case vanished:
+		delete(b.gone, t.name)
+	}
+	switch t.class {
+	case present:
+		b.present++
+	case vanished:
+		b.gone[t.name] = true
+	}
+}
 
 // seeBrake follows the brake's key. Its end, unless we ended it because there
 // was nothing left to hold, confirms what it held.
@@ -49,59 +89,44 @@ func (s *snapshot) seeBrake(e etcd.Event) {
 }
 
 func (s *snapshot) confirm() {
-	for name, t := range s.tenants {
-		if t.vanished() {
-			t.released = true
-			s.mark(name)
-		}
+	for name := range s.brake.gone {
+		s.release(name)
 	}
 }
 
-// holds decides whether the removal of vanished tenants is held, given those
-// to be planned now. It returns the brake's key to write or delete, if any.
+// release lets a vanished tenant go.
+func (s *snapshot) release(name string) {
+	t := s.tenants[name]
+	t.released = true
+	s.brake.count(t)
+	s.mark(name)
+}
+
+// holds decides whether the removal of vanished tenants is held. It returns
+// the brake's key to write or delete, if any.
 func (s *snapshot) holds(now time.Time) (hold bool, op *etcd.Op) {
-	if !s.brake.standing && !s.anyVanished() {
+	b := &s.brake
+	if !b.standing && len(b.gone) == 0 {
 		return false, nil
 	}
-	var gone []string
-	present := 0
-	for name, t := range s.tenants {
-		switch {
-		case t.vanished():
-			gone = append(gone, name)
-		case t.observed != nil:
-			present++
-		}
-	}
-	s.brake.removed = slices.DeleteFunc(s.brake.removed, func(at time.Time) bool { return now.Sub(at) > brakeWindow })
-	of := present + len(gone) + len(s.brake.removed)
+	b.removed = slices.DeleteFunc(b.removed, func(at time.Time) bool { return now.Sub(at) > brakeWindow })
+	of := b.present + len(b.gone) + len(b.removed)
 	switch {
-	case s.brake.standing && len(gone) == 0:
-		s.brake.standing, s.brake.written = false, nil
+	case b.standing && len(b.gone) == 0:
+		b.standing, b.written = false, nil
 		return false, &etcd.Op{Key: cluster.BrakeKey, Delete: true}
-	case s.brake.standing, of >= brakeFrom && 2*(of-present) > of:
-		return true, s.brake.say(gone, of, now)
+	case b.standing, of >= brakeFrom && 2*(of-b.present) > of:
+		return true, b.say(of, now)
 	}
-	for _, name := range gone {
-		s.tenants[name].released = true
-		s.brake.removed = append(s.brake.removed, now)
+	for name := range b.gone {
+		s.release(name)
+		b.removed = append(b.removed, now)
 	}
 	return false, nil
 }
 
-// anyVanished looks only at tenants that something happened to: one that
-// vanished earlier has been removed, or the brake stands.
-func (s *snapshot) anyVanished() bool {
-	for name := range s.dirty {
-		if t := s.tenants[name]; t != nil && t.vanished() {
-			return true
-		}
-	}
-	return false
-}
-
-func (b *brake) say(gone []string, of int, now time.Time) *etcd.Op {
-	slices.Sort(gone)
+func (b *brake) say(of int, now time.Time) *etcd.Op {
+	gone := slices.Sorted(maps.Keys(b.gone))
 	some := gone[:min(len(gone), brakeShows)]
 	if b.written != nil && b.written.Held == len(gone) && slices.Equal(b.written.Some, some) {
 		return nil

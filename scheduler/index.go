@@ -4,8 +4,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
-
-	"bulkhead/cluster"
+	"strconv"
 )
 
 // index finds hosts by their labels. It lists present hosts only, in the
@@ -52,7 +51,14 @@ func (x *index) with(labels map[string]string) []*host {
 // start is where in a list of n to begin looking for a tenant, so that
 // tenants spread over hosts without looking at all of them.
 func start(tenant string, instance, n int) int {
+	return int(mix(tenant, strconv.Itoa(instance)) % uint32(n))
+}
+
+// mix makes a number of two names, the same wherever it is made.
+func mix(a, b string) uint32 {
 	h := fnv.New32a()
-	h.Write([]byte(cluster.InstanceName(tenant, instance)))
-	return int(h.Sum32() % uint32(n))
+	h.Write([]byte(a))
+	h.Write([]byte{0})
+	h.Write([]byte(b))
+	return h.Sum32()
 }

@@ -24,6 +24,7 @@ func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{},
+		brake: brake{gone: map[string]bool{}},
 	}
 }
 
@@ -33,10 +34,11 @@ type tenant struct {
 	observed *specRecord // as the operator wrote it; nil: there is none
 	applied  *specRecord // the last valid one; its revision is not that of the spec
 	status   *cluster.Status
-	placed   map[string]*placed           // by host/instance
-	seen     map[string]cluster.Instance  // by host/instance
-	units    map[string]map[string]uint64 // by host, then unit: a hash of its text
-	released bool                         // its removal has been confirmed
+	placed   map[string]*placed          // by host/instance
+	seen     map[string]cluster.Instance // by host/instance
+	units    map[string]uint64           // by host/unit: a hash of its text
+	released bool                        // its removal has been confirmed
+	class    class                       // as the brake has counted it
 }
 
 // specRecord is a spec, decoded.
@@ -90,7 +92,7 @@ func (s *snapshot) tenant(name string) *tenant {
 	if t == nil {
 		t = &tenant{
 			name: name, placed: map[string]*placed{},
-			seen: map[string]cluster.Instance{}, units: map[string]map[string]uint64{},
+			seen: map[string]cluster.Instance{}, units: map[string]uint64{},
 		}
 		s.tenants[name] = t
 	}

@@ -141,7 +141,8 @@ func (s *snapshot) spread(x *index, t *tenant, n int, spec *cluster.Spec) (*host
 		}
 	}
 	values := slices.SortedFunc(maps.Keys(x.labels[label]), func(a, b string) int {
-		return cmp.Or(cmp.Compare(count[a], count[b]), cmp.Compare(a, b))
+		// Among equals each tenant begins elsewhere, or all would begin in one.
+		return cmp.Or(cmp.Compare(count[a], count[b]), cmp.Compare(mix(t.name, a), mix(t.name, b)), cmp.Compare(a, b))
 	})
 	for _, value := range values {
 		if h, seen := best(x.labels[label][value], t, n, spec); h != nil {

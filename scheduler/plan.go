@@ -57,7 +57,7 @@ func (s *snapshot) next(most int) []string {
 func (p planner) tenant(t *tenant, hold bool) [][]etcd.Op {
 	c := &change{planner: p, tenant: t}
 	switch {
-	case t.observed == nil && hold && t.vanished():
+	case t.class == vanished && hold:
 		c.held()
 	case t.observed == nil:
 		c.erase()
@@ -87,6 +87,7 @@ func (c *change) erase() {
 	}
 	if c.tenant.applied != nil {
 		c.tenant.applied = nil
+		c.brake.count(c.tenant)
 		c.other = append(c.other, etcd.Delete(cluster.AppliedKey(c.tenant.name)))
 	}
 	if c.tenant.status != nil {
@@ -141,7 +142,7 @@ func (c *change) settle() {
 	if t.observed.err == nil {
 		c.force, c.applied = t.observed, t.observed.revision
 		if t.applied == nil || t.applied.raw != t.observed.raw {
-			t.applied = t.observed
+			t.applied = t.observed // the brake counts it as before: it has a spec
 			c.other = append(c.other, etcd.Put(cluster.AppliedKey(t.name), []byte(t.observed.raw)))
 		}
 		return

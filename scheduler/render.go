@@ -3,8 +3,9 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
+	"hash/maphash"
 	"slices"
+	"strings"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -12,10 +13,11 @@ import (
 )
 
 // rendering remembers the hashes of a placement's units, which only its host
-// and its resources decide; the texts would fill the memory.
+// and its resources decide; the texts of all would fill the memory.
 type rendering struct {
-	host *cluster.Host
-	sums []unitSum
+	host  *cluster.Host
+	sums  []unitSum
+	texts []units.Unit // until they are written, or found to be there
 }
 
 type unitSum struct {
@@ -37,9 +39,9 @@ func (c *change) render(p *placed) error {
 	if err != nil {
 		return err
 	}
-	r := rendering{host: h.presence}
+	r := rendering{host: h.presence, texts: us}
 	for _, u := range us {
-		r.sums = append(r.sums, unitSum{u.Name, sum([]byte(u.Text))})
+		r.sums = append(r.sums, unitSum{u.Name, maphash.String(seed, u.Text)})
 	}
 	p.rendering = r
 	return nil
@@ -61,12 +63,10 @@ func (c *change) done() [][]etcd.Op {
 		group := []etcd.Op{etcd.Delete(cluster.PlacementKey(p.host, p.Instance))}
 		groups = append(groups, c.unitDeletes(group, p.host, instanceUnits(p.Instance), needed))
 	}
-	for host, us := range c.tenant.units { // what no placement accounts for
-		for _, name := range slices.Sorted(maps.Keys(us)) {
+	for key := range c.tenant.units { // what no placement accounts for
+		if !needed[key] {
+			host, name, _ := strings.Cut(key, "/")
 			groups = append(groups, c.unitDeletes(nil, host, []string{name}, needed))
-		}
-		if len(us) == 0 {
-			delete(c.tenant.units, host)
 		}
 	}
 	groups = append(groups, c.other)
@@ -77,27 +77,25 @@ func (c *change) done() [][]etcd.Op {
 // unitPuts returns writes for those units of a placement that etcd doesn't
 // hold as they should be. Units on a host that is gone stay as they are.
 func (c *change) unitPuts(p *placed, needed map[string]bool) (ops []etcd.Op) {
-	for _, name := range instanceUnits(p.Instance) {
-		defer func() { needed[p.host+"/"+name] = true }()
-	}
 	if c.render(p) != nil {
+		for _, name := range instanceUnits(p.Instance) {
+			needed[p.host+"/"+name] = true
+		}
 		return nil
 	}
-	stale := map[string]bool{}
-	for _, u := range p.rendering.sums {
-		if !needed[p.host+"/"+u.name] && c.tenant.units[p.host][u.name] != u.sum {
-			stale[u.name] = true
-			c.tenant.unit(p.host, u.name, u.sum)
+	texts := p.rendering.texts
+	p.rendering.texts = nil
+	for i, u := range p.rendering.sums {
+		key := p.host + "/" + u.name
+		if got, there := c.tenant.units[key]; needed[key] || there && got == u.sum {
+			needed[key] = true
+			continue
 		}
-	}
-	if len(stale) == 0 {
-		return nil
-	}
-	us, _ := units.Render(*p.rendering.host, p.Placement)
-	for _, u := range us {
-		if stale[u.Name] {
-			ops = append(ops, etcd.Put(cluster.UnitKey(p.host, u.Name), []byte(u.Text)))
+		if texts == nil { // they were written once, and someone changed them
+			texts, _ = units.Render(*p.rendering.host, p.Placement)
 		}
+		needed[key], c.tenant.units[key] = true, u.sum
+		ops = append(ops, etcd.Put(cluster.UnitKey(p.host, u.name), []byte(texts[i].Text)))
 	}
 	return ops
 }
@@ -105,8 +103,9 @@ func (c *change) unitPuts(p *placed, needed map[string]bool) (ops []etcd.Op) {
 // unitDeletes adds the removal of units that are there and not needed.
 func (c *change) unitDeletes(ops []etcd.Op, host string, names []string, needed map[string]bool) []etcd.Op {
 	for _, name := range names {
-		if _, there := c.tenant.units[host][name]; there && !needed[host+"/"+name] {
-			delete(c.tenant.units[host], name)
+		key := host + "/" + name
+		if _, there := c.tenant.units[key]; there && !needed[key] {
+			delete(c.tenant.units, key)
 			ops = append(ops, etcd.Delete(cluster.UnitKey(host, name)))
 		}
 	}

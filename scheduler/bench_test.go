@@ -1,0 +1,107 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// The size that the targets name.
+const (
+	benchHosts   = 5_000
+	benchTenants = 100_000
+)
+
+// benchList is what a new leader lists: hosts in ten zones, and tenants of
+// which a third spread over zones and a third want one zone.
+func benchList() etcd.Batch {
+	b := etcd.Batch{Snapshot: true, Revision: 1}
+	add := func(key, value string) {
+		b.Events = append(b.Events, etcd.Event{Key: key, Value: []byte(value), Revision: 1})
+	}
+	for i := range benchTenants {
+		more := []string{"", `"placement":{"spread":"zone"}`, fmt.Sprintf(`"placement":{"labels":{"zone":"z%d"}}`, i%10)}[i%3]
+		add(cluster.TenantKey(fmt.Sprintf("t%d", i)), specJSON(more))
+	}
+	for i := range benchHosts {
+		h := testHost(fmt.Sprintf("h%04d", i), fmt.Sprintf("z%d", i%10))
+		h.Capacity = cluster.Resources{Memory: 4 * cluster.GiB, CPU: 16, Pids: 4096}
+		add(cluster.HostKey(h.Name), marshal(h))
+	}
+	return b
+}
+
+// echo gives the model back what it had written, as the watch does.
+func echo(s *snapshot, groups [][]etcd.Op, now time.Time) *snapshot {
+	b := etcd.Batch{Revision: s.revision + 1}
+	for _, group := range groups {
+		for _, op := range group {
+			b.Events = append(b.Events, etcd.Event{Key: op.Key, Value: op.Value, Revision: b.Revision, Deleted: op.Delete})
+		}
+	}
+	return s.apply(b, now)
+}
+
+// BenchmarkFromNothing plans everything as a new leader does, in rounds:
+// decoding, placing, rendering units, statuses. Writing is not in it.
+func BenchmarkFromNothing(b *testing.B) {
+	list, now := benchList(), time.Now()
+	for b.Loop() {
+		s, groups := newSnapshot().apply(list, now), 0
+		for len(s.dirty) > 0 {
+			groups += len(s.plan(now, grace, atOnce))
+		}
+		if groups != 2*benchTenants || len(s.waiting) > 0 { // placement, and spec with status
+			b.Fatalf("%d groups, %d waiting", groups, len(s.waiting))
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/plan")
+}
+
+// BenchmarkOneChange is one tenant's new spec in a full cluster: decoding,
+// planning, rendering and taking the echo of what was written.
+func BenchmarkOneChange(b *testing.B) {
+	now := time.Now()
+	s := newSnapshot().apply(benchList(), now)
+	for len(s.dirty) > 0 {
+		s = echo(s, s.plan(now, grace, benchTenants), now)
+	}
+	i := 0
+	for b.Loop() {
+		i++
+		more := fmt.Sprintf(`"resources":{"memory":"%dMiB"}`, 128+i%2)
+		s = s.apply(etcd.Batch{Revision: s.revision + 1, Events: []etcd.Event{{
+			Key: cluster.TenantKey(fmt.Sprintf("t%d", i%benchTenants)), Value: []byte(specJSON(more)), Revision: s.revision + 1,
+		}}}, now)
+		groups := s.plan(now, grace, benchTenants)
+		if len(groups) == 0 {
+			b.Fatal("nothing changed")
+		}
+		s = echo(s, groups, now)
+		s.plan(now, grace, benchTenants)
+	}
+}
+
+// BenchmarkNewTenant is a tenant that comes, and goes again, in a full
+// cluster.
+func BenchmarkNewTenant(b *testing.B) {
+	now := time.Now()
+	s := newSnapshot().apply(benchList(), now)
+	for len(s.dirty) > 0 {
+		s = echo(s, s.plan(now, grace, benchTenants), now)
+	}
+	for b.Loop() {
+		for _, e := range []etcd.Event{
+			{Key: cluster.TenantKey("new"), Value: []byte(specJSON("")), Revision: 2},
+			{Key: cluster.TenantKey("new"), Deleted: true},
+		} {
+			s = s.apply(etcd.Batch{Revision: s.revision + 1, Events: []etcd.Event{e}}, now)
+			s = echo(s, s.plan(now, grace, benchTenants), now)
+			s.plan(now, grace, benchTenants)
+			s.brake.removed = nil
+		}
+	}
+}
