@@ -155,3 +155,119 @@ func testHost(name, zone string) cluster.Host {
 	}
 	return h
 }
+
+// placed says whether the statuses of all say "placed".
+func (w *world) placed(tenants ...string) func() bool {
+	return func() bool {
+		for _, t := range tenants {
+			if w.status(t).Phase != cluster.PhasePlaced {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func TestAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	s, cli := etcdtest.New(t)
+	w := newWorld(t, cli)
+	leads := make(chan string, 10)
+	led := func(name string) func(bool) {
+		return func(on bool) {
+			if on {
+				leads <- name
+			}
+		}
+	}
+	// The first has a client of its own, so that it can be cut off.
+	lost := etcdtest.Client(t, s.Endpoints()...)
+	run(t, lost, "s1", led("s1"))
+	if got := <-leads; got != "s1" {
+		t.Fatal(got)
+	}
+	stop := run(t, cli, "s2", led("s2"))
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	w.put(cluster.TenantKey("acme"), specJSON(""))
+	w.until("placed by the first", w.placed("acme"))
+	lost.Close() // it can neither write nor resign: its lease must run out
+	w.put(cluster.TenantKey("bob"), specJSON(""))
+	if got := <-leads; got != "s2" {
+		t.Fatal(got)
+	}
+	w.until("placed by the second", w.placed("bob", "acme"))
+	if p := w.placement("h1", "acme.0"); p.Tenant != "acme" {
+		t.Fatal("the change of leader moved acme")
+	}
+	// One that stops in peace hands over at once, much faster than its lease.
+	run(t, cli, "s3", led("s3"))
+	w.until("a candidate waits", func() bool { return w.count(cluster.ElectionPrefix) == 2 })
+	began := time.Now()
+	stop()
+	<-leads
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("handing over took %s", d)
+	}
+}
+
+func TestDeposedLeaderWritesNothing(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	w := newWorld(t, cli)
+	leads := make(chan bool, 10)
+	run(t, cli, "s1", func(on bool) { leads <- on })
+	<-leads
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	// Someone removes its election key; its session knows nothing of that.
+	w.del(cluster.ElectionPrefix, clientv3.WithPrefix())
+	w.put(cluster.TenantKey("acme"), specJSON(""))
+	if <-leads {
+		t.Fatal("it still leads")
+	}
+	<-leads
+	w.until("placed after another election", w.placed("acme"))
+}
+
+func TestThroughRestartAndCompaction(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := etcdtest.Start(t, dir, etcdtest.AnyPort)
+	url := s.Endpoints()[0]
+	cli := etcdtest.Client(t, url)
+	w := newWorld(t, cli)
+	run(t, cli, "s1", nil)
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	w.put(cluster.TenantKey("acme"), specJSON(""))
+	w.until("placed", w.placed("acme"))
+	p := w.keys[cluster.PlacementKey("h1", "acme.0")]
+	s.Close()
+	s = etcdtest.Start(t, dir, url)
+	w.put(cluster.TenantKey("bob"), specJSON(""))
+	w.until("bob placed after a restart", w.placed("bob"))
+	if w.keys[cluster.PlacementKey("h1", "acme.0")] != p {
+		t.Error("a restart of etcd changed acme's placement")
+	}
+	r, err := cli.Get(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cli.Compact(t.Context(), r.Header.Revision); err != nil {
+		t.Fatal(err)
+	}
+	w.put(cluster.TenantKey("carl"), specJSON(""))
+	w.until("carl placed after a compaction", w.placed("carl"))
+	// More tenants than one transaction holds, in one go.
+	var ops []etcd.Op
+	names := make([]string, 60)
+	for i := range names {
+		names[i] = fmt.Sprintf("many%d", i)
+		ops = append(ops, etcd.Put(cluster.TenantKey(names[i]), []byte(specJSON(`"resources":{"memory":"64MiB","tmp":"1MiB","cpu":0.05,"pids":32}`))))
+	}
+	h := testHost("h2", "")
+	h.Capacity = cluster.Resources{Memory: 64 * cluster.GiB, CPU: 64, Pids: 32000}
+	w.put(cluster.HostKey("h2"), marshal(h))
+	if _, err := etcd.Commit(t.Context(), cli, nil, ops); err != nil {
+		t.Fatal(err)
+	}
+	w.until("all of many placed", w.placed(names...))
+}
