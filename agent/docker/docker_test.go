@@ -1,24 +1,18 @@
 package docker
 
 import (
-	"archive/tar"
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/client"
-
 	"bulkhead/agent"
+	"bulkhead/agent/docker/dockertest"
 )
 
 const testUID = 499001
@@ -26,58 +20,13 @@ const testUID = 499001
 // open returns an engine, or skips where there is none.
 func open(t *testing.T, host string) *Engine {
 	t.Helper()
+	dockertest.Client(t)
 	e, err := Open(host, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	if _, err := e.api.Ping(t.Context()); err != nil {
-		t.Skipf("no Docker Engine: %v", err)
-	}
 	return e
-}
-
-// importProbe builds testdata/probe and makes an image of it.
-func importProbe(t *testing.T, api *client.Client, change ...string) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "probe")
-	build := exec.Command("go", "build", "-o", bin, "./testdata/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build probe: %v\n%s", err, out)
-	}
-	text, err := os.ReadFile(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range []*tar.Header{
-		{Name: "run/cell/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o777},
-		{Name: "probe", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(text))},
-	} {
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.Write(text)
-	w.Close()
-	r, err := api.ImageImport(t.Context(), image.ImportSource{Source: &b, SourceName: "-"}, "", image.ImportOptions{Changes: change})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	var last struct{ Status string }
-	for d := json.NewDecoder(r); ; {
-		if err := d.Decode(&last); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() { api.ImageRemove(t.Context(), last.Status, image.RemoveOptions{Force: true}) })
-	return last.Status
 }
 
 func testSpec(t *testing.T, image string) agent.ContainerSpec {
@@ -118,7 +67,7 @@ func ask(t *testing.T, socket string) map[string]any {
 
 func TestContainerIsConfined(t *testing.T) {
 	e := open(t, "dockertest-confined")
-	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe"]`))
+	s := testSpec(t, dockertest.Probe(t))
 	id, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +90,7 @@ func TestContainerIsConfined(t *testing.T) {
 
 func TestContainersAreFoundResizedAndRemoved(t *testing.T) {
 	e := open(t, "dockertest-list")
-	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe"]`))
+	s := testSpec(t, dockertest.Probe(t))
 	id, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +131,7 @@ func wantOnly(t *testing.T, e *Engine, want ...agent.Container) {
 
 func TestDeathIsNoticedWithItsCause(t *testing.T) {
 	e := open(t, "dockertest-death")
-	s := testSpec(t, importProbe(t, e.api, `ENTRYPOINT ["/probe", "exit"]`))
+	s := testSpec(t, dockertest.Probe(t, "exit"))
 	id, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)

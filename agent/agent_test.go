@@ -1,0 +1,284 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"bulkhead/agent"
+	"bulkhead/agent/docker"
+	"bulkhead/agent/docker/dockertest"
+	"bulkhead/agent/supervisor"
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+	"bulkhead/internal/etcd/etcdtest"
+	"bulkhead/internal/frames"
+	"bulkhead/units"
+)
+
+func TestMain(m *testing.M) {
+	supervisor.MaybeJail()
+	os.Exit(m.Run())
+}
+
+var buildRunner = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "bhrunner")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "bulkhead-runner")
+	build := exec.Command("go", "build", "-o", bin, "bulkhead/cmd/bulkhead-runner")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build runner: %w\n%s", err, out)
+	}
+	return bin, os.Chmod(dir, 0o755)
+})
+
+// site is a host under test: real etcd, Docker, supervisor and runner; the
+// container is dockertest's probe.
+type site struct {
+	t      *testing.T
+	host   cluster.Host
+	server *etcd.Server
+	etcd   *clientv3.Client
+	log    *slog.Logger
+
+	super  *supervisor.Supervisor
+	engine *docker.Engine
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newSite(t *testing.T, name string) *site {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dockertest.Client(t)
+	runner, err := buildRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := os.MkdirTemp("", "bh") // t.TempDir's paths are too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	os.Chmod(base, 0o755)
+	s := &site{t: t, log: slog.New(slog.NewTextHandler(io.Writer(t.Output()), nil))}
+	s.host = cluster.Host{
+		Name: name, ProxyGID: agent.ProxyUID, Init: "supervisor",
+		Paths: cluster.Paths{Run: base + "/run", State: base + "/state", Runner: runner},
+	}
+	s.server, s.etcd = etcdtest.New(t)
+	t.Cleanup(func() {
+		s.stop()
+		s.open()
+		defer s.close()
+		if err := agent.Cleanup(context.Background(), s.config()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *site) open() {
+	s.t.Helper()
+	var err error
+	if s.super, err = supervisor.Open(s.host.Paths.Run, s.host.Paths.State, s.log); err != nil {
+		s.t.Fatal(err)
+	}
+	if s.engine, err = docker.Open(s.host.Name, s.log); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) close() {
+	s.super.Close()
+	s.engine.Close()
+}
+
+func (s *site) config() agent.Config {
+	return agent.Config{
+		Host: s.host, Etcd: s.etcd, Services: s.super, Containers: s.engine, Log: s.log,
+		TTL: 2 * time.Second, Tick: time.Second, Patience: 500 * time.Millisecond,
+	}
+}
+
+// start runs an agent until stop.
+func (s *site) start() {
+	s.t.Helper()
+	s.open()
+	a, err := agent.New(s.config())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel, s.done = cancel, make(chan struct{})
+	go func() {
+		defer close(s.done)
+		if err := a.Run(ctx); err != nil {
+			s.t.Error(err)
+		}
+	}()
+}
+
+func (s *site) stop() {
+	if s.cancel == nil {
+		return
+	}
+	s.cancel()
+	<-s.done
+	s.close()
+	s.cancel = nil
+}
+
+func (s *site) put(key string, value any) int64 {
+	s.t.Helper()
+	text, ok := value.(string)
+	if !ok {
+		data, err := json.Marshal(value)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text = string(data)
+	}
+	r, err := s.etcd.Put(s.t.Context(), key, text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r.Header.Revision
+}
+
+func (s *site) placement(instance, image string) cluster.Placement {
+	tenant, _, err := cluster.ParseInstance(instance)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return cluster.Placement{
+		Tenant: tenant, Instance: instance, Image: image, Reason: "the test says so",
+		Keys:      []cluster.Key{{KID: "k", Alg: "HS256", Secret: strings.Repeat("s", 32)}},
+		Resources: cluster.Resources{Memory: 64 << 20, CPU: 0.5, Pids: 32, Tmp: 1 << 20},
+		Limits:    cluster.DefaultSpec().Limits,
+	}
+}
+
+// place writes a placement and its units, as a scheduler does.
+func (s *site) place(p cluster.Placement) int64 {
+	s.t.Helper()
+	us, err := units.Render(s.host, p)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	value, err := json.Marshal(p)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ops := []etcd.Op{etcd.Put(cluster.PlacementKey(s.host.Name, p.Instance), value)}
+	for _, u := range us {
+		ops = append(ops, etcd.Put(cluster.UnitKey(s.host.Name, u.Name), []byte(u.Text)))
+	}
+	revision, err := etcd.Commit(s.t.Context(), s.etcd, nil, ops)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return revision
+}
+
+// await waits until what the agent says about an instance is as wanted.
+func (s *site) await(instance string, ok func(cluster.Instance, bool) bool) cluster.Instance {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	key := cluster.InstanceKey(s.host.Name, instance)
+	var last cluster.Instance
+	there := false
+	for b := range etcd.Watch(ctx, s.etcd, key) {
+		for _, e := range b.Events {
+			last, there = cluster.Instance{}, !e.Deleted
+			if there {
+				if err := json.Unmarshal(e.Value, &last); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}
+		if ok(last, there) {
+			return last
+		}
+	}
+	s.t.Fatalf("%s stays %+v (there: %v)", instance, last, there)
+	return last
+}
+
+func (s *site) awaitReady(instance string) cluster.Instance {
+	s.t.Helper()
+	return s.await(instance, func(i cluster.Instance, there bool) bool { return there && i.Phase == cluster.Ready })
+}
+
+// call sends one request to the instance's runner as the proxy would.
+func (s *site) call(instance string) int {
+	s.t.Helper()
+	conn, err := net.Dial("unix", s.host.Paths.InstanceDir(instance).Socket())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := frames.NewClient(conn, "proxy")
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	status, _, err := c.Do(ctx, frames.Request{Method: []byte("GET"), Target: []byte("/trial/hello")}, 1<<20)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return status
+}
+
+func TestPlacementBecomesAReadyInstanceAndGoes(t *testing.T) {
+	s := newSite(t, "agenttest-place")
+	s.start()
+	p := s.placement("trial.0", dockertest.Probe(t))
+	s.put(cluster.FunctionKey("trial", "hello"), cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"})
+	began := time.Now()
+	revision := s.place(p)
+	i := s.awaitReady("trial.0")
+	t.Logf("from placement to ready: %s", time.Since(began))
+	if i.Placement != revision || i.Container == "" || i.Endpoint != s.host.Paths.InstanceDir("trial.0").Socket() {
+		t.Errorf("instance reported as %+v", i)
+	}
+	if status := s.call("trial.0"); status != 401 {
+		t.Errorf("a request without a token gets %d, want 401", status)
+	}
+
+	if _, err := s.etcd.Delete(t.Context(), cluster.HostPlacements(s.host.Name), clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	s.await("trial.0", func(_ cluster.Instance, there bool) bool { return !there })
+	s.wantNothing()
+}
+
+// wantNothing fails when anything of an instance is left on the host.
+func (s *site) wantNothing() {
+	s.t.Helper()
+	if cs, err := s.engine.List(s.t.Context()); err != nil || len(cs) > 0 {
+		s.t.Errorf("containers left: %v (error %v)", cs, err)
+	}
+	if us, err := s.super.States(s.t.Context(), ""); err != nil || len(us) > 0 {
+		s.t.Errorf("units left: %v (error %v)", us, err)
+	}
+	if dirs, err := os.ReadDir(filepath.Join(s.host.Paths.Run, "instances")); err != nil || len(dirs) > 0 {
+		s.t.Errorf("directories left: %v (error %v)", dirs, err)
+	}
+}
