@@ -11,19 +11,18 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/activation"
-
 	"bulkhead/cluster"
+	"bulkhead/internal/handover"
 )
 
 // Listener returns the socket that systemd, or the agent's supervisor, has
 // handed us (sd_listen_fds(3)).
 func Listener() (net.Listener, error) {
-	listeners, err := activation.Listeners()
+	listeners, err := handover.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("cannot take over the listening socket: %w", err)
+		return nil, err
 	}
-	if len(listeners) != 1 || listeners[0] == nil {
+	if len(listeners) != 1 {
 		return nil, fmt.Errorf("want one listening unix socket by LISTEN_FDS, got %d: a runner is started by its socket unit", len(listeners))
 	}
 	return listeners[0], nil

@@ -3,16 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
 
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/handover"
 	"bulkhead/proxy"
 )
 
@@ -63,9 +62,9 @@ func proxyListeners(listen string) ([]net.Listener, error) {
 		}
 		return []net.Listener{ln}, nil
 	}
-	ls, err := activation.Listeners()
+	ls, err := handover.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("cannot take over the listening sockets: %w", err)
+		return nil, err
 	}
 	if len(ls) == 0 {
 		return nil, fail(exitUsage, "give --listen, or start bulkhead-proxy.socket", "no socket was handed over")

@@ -108,6 +108,9 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer cli.Close()
+	if err := forgetLeader(ctx, cli, host.Name); err != nil {
+		return err
+	}
 	services, closeServices, err := openServices(o, log)
 	if err != nil {
 		return err
@@ -118,6 +121,25 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
 	return runParts(ctx, parts{o, host, cli, services, engine, log, step, server.Err()})
+}
+
+// forgetLeader ends the leadership of a scheduler of ours that was killed. We
+// hold the lock on the state directory, so it is dead; waiting for its lease
+// to run out would take ten seconds.
+func forgetLeader(ctx context.Context, cli *clientv3.Client, name string) error {
+	keys, err := cli.Get(ctx, cluster.ElectionPrefix, clientv3.WithPrefix())
+	if err != nil {
+		return fmt.Errorf("cannot read who led last: %w", err)
+	}
+	for _, kv := range keys.Kvs {
+		if string(kv.Value) != name {
+			continue
+		}
+		if _, err := cli.Delete(ctx, string(kv.Key)); err != nil {
+			return fmt.Errorf("cannot end the leadership of our predecessor: %w", err)
+		}
+	}
+	return nil
 }
 
 // parts is what the long-running parts share.

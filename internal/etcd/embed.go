@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 )
 
 // ErrLocked means that another etcd uses the data directory.
@@ -26,6 +28,8 @@ type Server struct {
 	lock *os.File
 	logs zap.AtomicLevel
 	once sync.Once
+
+	endStreams context.CancelFunc
 }
 
 // Embed starts an etcd with its data in dir (made if absent, mode 0700),
@@ -65,11 +69,14 @@ func start(dir, clientURL, peerURL string) (*Server, error) {
 		zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), logs)))
 	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "1h"
 	c.QuotaBackendBytes = 8 << 30
+	streams, end := context.WithCancel(context.Background())
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
 	e, err := embed.StartEtcd(c)
 	if err != nil {
+		end()
 		return nil, err
 	}
-	s := &Server{etcd: e, logs: logs}
+	s := &Server{etcd: e, logs: logs, endStreams: end}
 	select {
 	case <-e.Server.ReadyNotify():
 		return s, nil
@@ -81,6 +88,25 @@ func start(dir, clientURL, peerURL string) (*Server, error) {
 		return nil, errors.New("etcd was not ready within a minute")
 	}
 }
+
+// endWith ends every stream when ctx does: etcd would wait seven seconds for
+// clients to leave that watch.
+func endWith(ctx context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+		with, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return handle(srv, endingStream{stream, with})
+	}
+}
+
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements [grpc.ServerStream].
+func (s endingStream) Context() context.Context { return s.ctx }
 
 // listenURL checks that the URL's address is free, which etcd's own error
 // doesn't say clearly, and puts a real port in place of 0.
@@ -148,11 +174,12 @@ func (s *Server) Endpoints() []string {
 // Err delivers the error that ended the server, should it end by itself.
 func (s *Server) Err() <-chan error { return s.etcd.Err() }
 
-// Close stops the server and waits, up to seven seconds for clients that hold
-// streams: close them first. A second call does nothing.
+// Close stops the server and waits for that. Clients that hold streams, as a
+// proxy does, lose them. A second call does nothing.
 func (s *Server) Close() {
 	s.once.Do(func() {
 		s.logs.SetLevel(zap.FatalLevel) // its listeners' ends are no errors
+		s.endStreams()
 		s.etcd.Close()
 		if s.lock != nil {
 			s.lock.Close()

@@ -37,7 +37,7 @@ func listPrefix(ctx context.Context, cli *clientv3.Client, prefix string, b *Bat
 			b.Revision, b.cluster = r.Header.Revision, r.Header.ClusterId
 		}
 		for _, kv := range r.Kvs {
-			b.Events = append(b.Events, Event{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision})
+			b.Events = append(b.Events, Event{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision})
 		}
 		if !r.More {
 			return nil

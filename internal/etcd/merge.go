@@ -27,6 +27,7 @@ func (m *merge) add(r tagged) Batch {
 			Key:      string(e.Kv.Key),
 			Value:    e.Kv.Value,
 			Revision: e.Kv.ModRevision,
+			Created:  e.Kv.CreateRevision,
 			Deleted:  e.Type == deleteEvent,
 		})
 		m.seen[r.prefix] = max(m.seen[r.prefix], e.Kv.ModRevision)

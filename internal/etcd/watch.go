@@ -16,6 +16,7 @@ type Event struct {
 	Key      string
 	Value    []byte
 	Revision int64 // of the change: the key's mod revision
+	Created  int64 // revision at which the key came to be, as long as it is there
 	Deleted  bool
 }
 
