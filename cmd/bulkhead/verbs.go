@@ -9,6 +9,7 @@ var verbs = []func(*app) *cobra.Command{
 	newToken,
 	newInvoke,
 	newRun,
+	newLogs,
 	newStatus,
 	newImage,
 	newUp,
