@@ -30,6 +30,9 @@ import (
 
 func TestMain(m *testing.M) {
 	supervisor.MaybeJail()
+	if config := os.Getenv(processEnv); config != "" {
+		runProcess(config)
+	}
 	os.Exit(m.Run())
 }
 
