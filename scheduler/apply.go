@@ -138,9 +138,9 @@ func (s *snapshot) seeHost(name string, e etcd.Event, now time.Time) {
 
 func (s *snapshot) seeCordon(name string, e etcd.Event, now time.Time) {
 	h := s.host(name, now)
+	s.markWaiting() // they have more to choose from, or another reason
 	if e.Deleted {
 		h.cordon = nil
-		s.markWaiting()
 		if h.empty() {
 			delete(s.hosts, name)
 		}
@@ -164,8 +164,12 @@ func (s *snapshot) seePlacement(host, instance string, e etcd.Event, now time.Ti
 		}
 		return
 	}
-	p := &placed{host: host, sum: sum(e.Value)}
+	p := &placed{host: host, sum: sum(e.Value), created: e.Created}
 	if old := s.tenant(name).placed[key]; old != nil && old.sum == p.sum {
+		if old.created != e.Created {
+			old.created = e.Created
+			s.mark(name)
+		}
 		return
 	}
 	if err := json.Unmarshal(e.Value, &p.Placement); err != nil || p.Tenant != name || p.Instance != instance {
@@ -207,7 +211,7 @@ func (s *snapshot) seeInstance(host, instance string, e etcd.Event) {
 		return
 	}
 	t, key := s.tenant(name), host+"/"+instance
-	before := t.ready(key)
+	before := t.ready(t.placed[key])
 	if e.Deleted {
 		delete(t.seen, key)
 	} else {
@@ -216,13 +220,20 @@ func (s *snapshot) seeInstance(host, instance string, e etcd.Event) {
 			t.seen[key] = in
 		}
 	}
-	if t.ready(key) != before {
+	if t.ready(t.placed[key]) != before {
 		s.mark(name)
 	}
 }
 
-// ready says whether a placement's instance is up, by host/instance.
-func (t *tenant) ready(key string) bool { return t.seen[key].Phase == cluster.Ready }
+// ready says whether a placement's instance is up. What an agent reported of
+// an earlier placement of the same name doesn't count.
+func (t *tenant) ready(p *placed) bool {
+	if p == nil {
+		return false
+	}
+	in := t.seen[p.host+"/"+p.Instance]
+	return in.Phase == cluster.Ready && in.Placement >= p.created
+}
 
 func (s *snapshot) seeStatus(rest string, e etcd.Event) {
 	if cluster.StatusPrefix+rest == cluster.BrakeKey {

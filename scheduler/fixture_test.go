@@ -18,6 +18,7 @@ import (
 type fixture struct {
 	t        testing.TB
 	keys     map[string]string
+	created  map[string]int64
 	modified map[string]int64
 	revision int64
 	now      time.Time
@@ -28,7 +29,7 @@ type fixture struct {
 const grace = 30 * time.Second
 
 func newFixture(t testing.TB) *fixture {
-	return &fixture{t: t, keys: map[string]string{}, modified: map[string]int64{}, now: time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC), model: newSnapshot()}
+	return &fixture{t: t, keys: map[string]string{}, created: map[string]int64{}, modified: map[string]int64{}, now: time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC), model: newSnapshot()}
 }
 
 // apply makes writes as one transaction, and the model sees them.
@@ -39,13 +40,16 @@ func (f *fixture) apply(ops ...etcd.Op) {
 		_, there := f.keys[op.Key]
 		switch {
 		case !op.Delete:
+			if !there {
+				f.created[op.Key] = f.revision
+			}
 			f.keys[op.Key], f.modified[op.Key] = string(op.Value), f.revision
 		case there:
 			delete(f.keys, op.Key)
 		default:
 			continue
 		}
-		b.Events = append(b.Events, etcd.Event{Key: op.Key, Value: op.Value, Revision: f.revision, Deleted: op.Delete})
+		b.Events = append(b.Events, etcd.Event{Key: op.Key, Value: op.Value, Revision: f.revision, Created: f.created[op.Key], Deleted: op.Delete})
 	}
 	f.model = f.model.apply(b, f.now)
 }
@@ -70,7 +74,7 @@ func (f *fixture) del(keys ...string) {
 func (f *fixture) relist() {
 	b := etcd.Batch{Snapshot: true, Revision: f.revision}
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
-		b.Events = append(b.Events, etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key]})
+		b.Events = append(b.Events, etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key], Created: f.created[key]})
 	}
 	f.model = f.model.apply(b, f.now)
 }
@@ -131,7 +135,7 @@ func (f *fixture) ready() {
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
 		if n, ok := cluster.SplitKey(key, cluster.PlacementsPrefix, 2); ok && f.keys[cluster.HostKey(n[0])] != "" {
 			tenant, _, _ := cluster.ParseInstance(n[1])
-			f.put(cluster.InstanceKey(n[0], n[1]), cluster.Instance{Tenant: tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready})
+			f.put(cluster.InstanceKey(n[0], n[1]), cluster.Instance{Tenant: tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: f.modified[key]})
 		}
 	}
 	f.settle()

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"hash/maphash"
+	"math"
 	"time"
 
 	"bulkhead/cluster"
@@ -66,8 +67,12 @@ type placed struct {
 	host string
 	cluster.Placement
 	sum       uint64 // hash of its JSON
+	created   int64  // revision at which it came here; unseen until it comes back to us
 	rendering rendering
 }
+
+// unseen is later than any revision.
+const unseen = math.MaxInt64
 
 // host is a host that is present, cordoned, or at least has placements.
 type host struct {

@@ -76,6 +76,7 @@ type change struct {
 	puts    []*placed
 	deletes []*placed
 	other   []etcd.Op // applied spec and status
+	leaving []string  // why instances leave where they are
 	reasons []string  // why instances are not where they should be
 }
 
@@ -159,19 +160,29 @@ func (c *change) settle() {
 func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 	for _, p := range c.ordered() {
 		if why := c.unfit(p, spec); why != "" {
-			c.reasons = append(c.reasons, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
+			c.leaving = append(c.leaving, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
 			leave = append(leave, p)
 		} else {
 			stay = append(stay, p)
 		}
 	}
-	// When there are too many, those not ready go first.
-	slices.SortStableFunc(stay, func(a, b *placed) int { return cmp.Compare(c.unready(a), c.unready(b)) })
+	// When there are too many, those not ready go first, and of them those
+	// whose host is away.
+	slices.SortStableFunc(stay, func(a, b *placed) int {
+		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)))
+	})
 	return stay, leave
 }
 
+func (c *change) away(p *placed) int {
+	if c.hosts[p.host].presence == nil {
+		return 1
+	}
+	return 0
+}
+
 func (c *change) unready(p *placed) int {
-	if c.tenant.ready(p.host + "/" + p.Instance) {
+	if c.tenant.ready(p) {
 		return 0
 	}
 	return 1
@@ -222,7 +233,7 @@ func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	if len(leave) > 0 {
 		why += fmt.Sprintf("; it replaces %s on %s", leave[0].Instance, leave[0].host)
 	}
-	return c.put(&placed{host: h.name, Placement: c.content(h, n, spec, why)})
+	return c.put(&placed{host: h.name, created: unseen, Placement: c.content(h, n, spec, why)})
 }
 
 // number is the lowest that no placement of the tenant has.
@@ -260,7 +271,7 @@ func (c *change) update(p *placed, spec *cluster.Spec) {
 		next.Reason = "found here"
 	}
 	if !reflect.DeepEqual(next, p.Placement) {
-		c.put(&placed{host: p.host, Placement: next})
+		c.put(&placed{host: p.host, created: p.created, Placement: next})
 	}
 }
 
@@ -272,6 +283,7 @@ func (c *change) release(stay, leave []*placed, want int) {
 		ready += 1 - c.unready(p)
 	}
 	if ready < want {
+		c.reasons = append(c.leaving, c.reasons...)
 		return
 	}
 	for _, p := range leave {
