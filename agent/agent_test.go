@@ -21,6 +21,7 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/agent/supervisor"
+	"bulkhead/agent/systemd"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 	"bulkhead/internal/etcd/etcdtest"
@@ -36,7 +37,30 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// services are what the agent under test runs units by.
+type services interface {
+	agent.Services
+	io.Closer
+}
+
+// openServices opens systemd where it is PID 1, the supervisor elsewhere.
+func openServices(p cluster.Paths, log *slog.Logger) (services, error) {
+	if !systemd.Running() {
+		return supervisor.Open(p.Run, p.State, log)
+	}
+	if err := systemd.EnsureUser(context.Background(), "bulkhead-proxy", agent.ProxyUID); err != nil {
+		return nil, err
+	}
+	return systemd.Open(context.Background(), log)
+}
+
+// runnerEnv names a runner that was built already.
+const runnerEnv = "BULKHEAD_TEST_RUNNER"
+
 var buildRunner = sync.OnceValues(func() (string, error) {
+	if built := os.Getenv(runnerEnv); built != "" {
+		return built, nil
+	}
 	dir, err := os.MkdirTemp("", "bhrunner")
 	if err != nil {
 		return "", err
@@ -59,10 +83,10 @@ type site struct {
 	etcd   *clientv3.Client
 	log    *slog.Logger
 
-	super  *supervisor.Supervisor
-	engine *docker.Engine
-	cancel context.CancelFunc
-	done   chan struct{}
+	services services
+	engine   *docker.Engine
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
 
 func newSite(t *testing.T, name string) *site {
@@ -101,7 +125,7 @@ func newSite(t *testing.T, name string) *site {
 func (s *site) open() {
 	s.t.Helper()
 	var err error
-	if s.super, err = supervisor.Open(s.host.Paths.Run, s.host.Paths.State, s.log); err != nil {
+	if s.services, err = openServices(s.host.Paths, s.log); err != nil {
 		s.t.Fatal(err)
 	}
 	if s.engine, err = docker.Open(s.host.Name, s.log); err != nil {
@@ -110,13 +134,13 @@ func (s *site) open() {
 }
 
 func (s *site) close() {
-	s.super.Close()
+	s.services.Close()
 	s.engine.Close()
 }
 
 func (s *site) config() agent.Config {
 	return agent.Config{
-		Host: s.host, Etcd: s.etcd, Services: s.super, Containers: s.engine, Log: s.log,
+		Host: s.host, Etcd: s.etcd, Services: s.services, Containers: s.engine, Log: s.log,
 		TTL: 2 * time.Second, Tick: time.Second, Patience: 500 * time.Millisecond,
 	}
 }
@@ -278,7 +302,7 @@ func (s *site) wantNothing() {
 	if cs, err := s.engine.List(s.t.Context()); err != nil || len(cs) > 0 {
 		s.t.Errorf("containers left: %v (error %v)", cs, err)
 	}
-	if us, err := s.super.States(s.t.Context(), ""); err != nil || len(us) > 0 {
+	if us, err := s.services.States(s.t.Context(), "bulkhead-"); err != nil || len(us) > 0 {
 		s.t.Errorf("units left: %v (error %v)", us, err)
 	}
 	if dirs, err := os.ReadDir(filepath.Join(s.host.Paths.Run, "instances")); err != nil || len(dirs) > 0 {

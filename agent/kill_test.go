@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ import (
 	"bulkhead/agent"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/docker/dockertest"
-	"bulkhead/agent/supervisor"
+	"bulkhead/agent/systemd"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 )
@@ -44,12 +46,12 @@ func runProcess(config string) {
 	fail(json.Unmarshal([]byte(config), &c))
 	cli, err := etcd.Open(etcd.Config{Endpoints: c.Endpoints})
 	fail(err)
-	super, err := supervisor.Open(c.Host.Paths.Run, c.Host.Paths.State, log)
+	services, err := openServices(c.Host.Paths, log)
 	fail(err)
 	engine, err := docker.Open(c.Host.Name, log)
 	fail(err)
 	a, err := agent.New(agent.Config{
-		Host: c.Host, Etcd: cli, Services: super, Containers: engine, Log: log,
+		Host: c.Host, Etcd: cli, Services: services, Containers: engine, Log: log,
 		TTL: 5 * time.Second, Patience: 500 * time.Millisecond,
 	})
 	fail(err)
@@ -137,9 +139,18 @@ func (s *site) revision() int64 {
 	return r.Header.Revision
 }
 
-// runnerPID reads the pid of an instance's runner where its supervisor noted it.
+// runnerPID returns the pid of a runner, as its supervisor noted it or
+// systemd says.
 func (s *site) runnerPID(unit string) int {
 	s.t.Helper()
+	if systemd.Running() {
+		out, err := exec.Command("systemctl", "show", "--property=MainPID", "--value", unit).Output()
+		pid, convErr := strconv.Atoi(strings.TrimSpace(string(out)))
+		if err = errors.Join(err, convErr); err != nil || pid == 0 {
+			s.t.Fatalf("%s has no process: %v", unit, err)
+		}
+		return pid
+	}
 	var note struct{ Process struct{ PID int } }
 	text, err := os.ReadFile(filepath.Join(s.host.Paths.Run, "supervisor/started", unit))
 	if err == nil {
