@@ -220,7 +220,8 @@ class Connection {
       P.fill(this.out, chunk, putFrame(this.out, p, n, C.DATA, flags, stream));
       return;
     }
-    putFrame(this.out, this.reserve(FRAME), n, C.DATA, flags, stream);
+    const p = this.reserve(FRAME); // first: it may put another buffer in place
+    putFrame(this.out, p, n, C.DATA, flags, stream);
     this.seal();
     this.segments[this.segments.length] = chunk;
   }
@@ -281,6 +282,7 @@ class Exchange {
 
   wasReset(code, reason) {
     if (this.over) return;
+    this.queue = null;
     this.finish();
     this.gone(code, reason);
   }
@@ -350,6 +352,7 @@ class Exchange {
   abort(code, reason) {
     if (this.over) return;
     this.conn.reset(this.id, code, reason);
+    this.queue = null;
     this.finish();
   }
 

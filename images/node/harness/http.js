@@ -182,13 +182,14 @@ class Outgoing {
   constructor(inv, res) {
     this.inv = inv;
     this.res = res;
+    this.pending = 0;     // writes that have not left
     this.waiting = false; // write() has returned false
   }
 
   sent() {
-    if (!this.waiting || this.inv.queue !== null && this.inv.queue.length > 1) return;
+    if (--this.pending !== 0 || !this.waiting) return;
     this.waiting = false;
-    emit(this.res, 'drain');
+    if (!this.res.finished) emit(this.res, 'drain');
   }
 
   /** The harness has answered in the code's place. */
@@ -265,6 +266,7 @@ function sendHeadAndBody(res, first, body, ended, sent) {
   const inv = res[INV];
   if (inv.over) { if (sent) P.nextTick(sent); return; }
   const callback = () => { if (sent) sent(); inv.response.sent(); };
+  inv.response.pending++;
   if (!first) { inv.send(body ?? EMPTY, ended, callback); return; }
   inv.respond(res.statusCode, '', flatHeaders(res), body, ended);
   if (inv.queue !== null) inv.queue[inv.queue.length - 1].sent = callback;

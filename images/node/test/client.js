@@ -3,7 +3,7 @@
 // apart from the harness's own codec where that matters (decoding).
 
 const net = require('node:net');
-const { EventEmitter, once } = require('node:events');
+const { EventEmitter } = require('node:events');
 
 const TYPES = [, 'HELLO', 'REQUEST', 'RESPONSE', 'DATA', 'WINDOW', 'RESET', 'GOAWAY', 'PING', 'PONG'];
 
@@ -109,16 +109,25 @@ class Client extends EventEmitter {
     return id;
   }
 
+  /** Resolves when the function process has read all that was sent. */
+  async sync() {
+    const pong = this.until((f) => f.type === 'PONG');
+    this.send(frame('PING', 0, Buffer.from('12345678')));
+    if ((await pong).data.toString() !== '12345678') throw new Error('the pong is not the ping');
+  }
+
   data(id, body, end = false) { this.send(frame('DATA', id, Buffer.from(body), end)); }
   window(id, credit) { const b = Buffer.alloc(4); b.writeUInt32LE(credit); this.send(frame('WINDOW', id, b)); }
   reset(id, code, reason = '') { this.send(frame('RESET', id, Buffer.from(String.fromCharCode(code) + reason))); }
 
   /** Resolves with the next frame for which test is true. */
-  async until(test) {
-    for (;;) {
-      const [f] = await Promise.race([once(this, 'frame'), once(this, 'lost').then(() => { throw new Error('connection lost'); })]);
-      if (test(f)) return f;
-    }
+  until(test) {
+    return new Promise((resolve, reject) => {
+      const off = () => this.off('frame', take).off('lost', lost);
+      const take = (f) => { if (test(f)) { off(); resolve(f); } };
+      const lost = () => { off(); reject(new Error('connection lost')); };
+      this.on('frame', take).on('lost', lost);
+    });
   }
 
   /** The whole answer of a stream: { status, headers, cause, body, reset }. */

@@ -42,10 +42,12 @@ async function serve(record) {
   await said(['spare']);
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fn-')), sock = path.join(dir, `${count++}.sock`);
   const server = net.createServer();
-  await new Promise((go) => server.listen(sock, go));
+  await new Promise((go) => server.listen(`${sock}.new`, go));
+  fs.renameSync(`${sock}.new`, sock); // so that closing our end leaves the file
   const answer = said(['serving', 'failed']);
   child.send({ op: 'load', file: 'test.js', meta: {}, secrets: {}, ...record }, server._handle);
   const m = await answer;
+  server.close(); // or connections would come to us, too
   const exited = once(child, 'exit');
   const p = {
     child, logs, said, sock, client: null, exited,
@@ -62,7 +64,6 @@ async function serve(record) {
       this.client?.close();
       child.kill('SIGKILL');
       await exited;
-      server.close();
       fs.rmSync(dir, { recursive: true });
     },
     async [Symbol.asyncDispose]() { await this.stop(); },
