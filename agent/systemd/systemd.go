@@ -107,10 +107,11 @@ func (s *Systemd) hint() {
 
 // follow turns changes of our units' states into hints until the function
 // that it returns is called. The library drops what its channels can't take,
-// so a hint is all that may be made of it.
+// so a hint is all that may be made of it. (Its other subscription, of
+// substates, asks systemd for every property of each unit that changes.)
 func (s *Systemd) follow(conn *dbus.Conn) (unfollow func()) {
-	changes, errs := make(chan *dbus.SubStateUpdate, 1024), make(chan error, 16)
-	conn.SetSubStateSubscriber(changes, errs)
+	changes, errs := make(chan *dbus.PropertiesUpdate, 1024), make(chan error, 16)
+	conn.SetPropertiesSubscriber(changes, errs)
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
