@@ -296,6 +296,17 @@ func TestPlacementBecomesAReadyInstanceAndGoes(t *testing.T) {
 	s.wantNothing()
 }
 
+// pause lets a little time pass between two looks at what has no events for
+// us: the agent has them.
+func (s *site) pause() {
+	s.t.Helper()
+	select {
+	case <-s.t.Context().Done():
+		s.t.Fatal("the test's time is over")
+	case <-time.After(5 * time.Millisecond):
+	}
+}
+
 // wantNothing fails when anything of an instance is left on the host.
 func (s *site) wantNothing() {
 	s.t.Helper()
