@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"strconv"
 )
 
 // Where the image has things.
@@ -16,10 +17,15 @@ const (
 
 // FromEnvironment is the cell's configuration: the image's, unless one of
 // BULKHEAD_CELL_DIR, BULKHEAD_CELL_NODE, BULKHEAD_CELL_HARNESS says otherwise,
-// as it does where the cell runs outside a container; BULKHEAD_CELL_USERS=one
-// keeps the processes under the cell's own user there.
+// as it does where the cell runs outside a container. There BULKHEAD_CELL_MEMORY
+// stands for the container's limit, in bytes, and BULKHEAD_CELL_USERS=one keeps
+// the processes under the cell's own user.
 func FromEnvironment(getenv func(string) string) Config {
-	limits := LimitsFor(CgroupMemory(cgroupRoot))
+	memory := CgroupMemory(cgroupRoot)
+	if n, err := strconv.ParseInt(getenv("BULKHEAD_CELL_MEMORY"), 10, 64); err == nil {
+		memory = n
+	}
+	limits := LimitsFor(memory)
 	harness := cmp.Or(getenv("BULKHEAD_CELL_HARNESS"), imageHarness)
 	return Config{
 		Dir:     cmp.Or(getenv("BULKHEAD_CELL_DIR"), imageDir),

@@ -3,6 +3,7 @@ package cell
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -186,3 +188,29 @@ func waitFor(tb testing.TB, done func() bool) {
 		}
 	}
 }
+
+// readAnswer reads frames until the first RESPONSE that ends, and returns its
+// payload.
+func readAnswer(r io.Reader) (string, error) {
+	br := bufio.NewReader(r)
+	for {
+		head := make([]byte, 12)
+		if _, err := io.ReadFull(br, head); err != nil {
+			return "", err
+		}
+		payload := make([]byte, binary.LittleEndian.Uint32(head))
+		if _, err := io.ReadFull(br, payload); err != nil {
+			return "", err
+		}
+		if head[4] == 3 && head[5] == 1 {
+			return string(payload), nil
+		}
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(d))
+	return s[len(s)/2].Round(10 * time.Microsecond)
+}
+
+func worst(d []time.Duration) time.Duration { return slices.Max(d).Round(10 * time.Microsecond) }

@@ -1,0 +1,119 @@
+package cell
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestLimitsFor(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		memory    int64
+		processes int
+		heapMiB   int
+	}{
+		{"the default tenant holds two functions and a spare", 128 * mib, 3, 62},
+		{"a small one still holds a function and a spare", 64 * mib, 2, 24},
+		{"too small is treated as small", 1 * mib, 2, 24},
+		{"no limit is treated as half a gigabyte", 0, 13, 318},
+		{"a large one is capped in processes and heap", 64 << 30, 64, 4096},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := LimitsFor(tc.memory)
+			if l.Processes != tc.processes || l.HeapMiB != tc.heapMiB {
+				t.Errorf("got %d processes of %d MiB heap, want %d of %d", l.Processes, l.HeapMiB, tc.processes, tc.heapMiB)
+			}
+		})
+	}
+}
+
+func TestCgroupMemory(t *testing.T) {
+	for _, tc := range []struct {
+		name, file, content string
+		want                int64
+	}{
+		{"version 2", "memory.max", "134217728\n", 134217728},
+		{"version 2 without a limit", "memory.max", "max\n", 0},
+		{"version 1", "memory/memory.limit_in_bytes", "134217728\n", 134217728},
+		{"version 1 without a limit", "memory/memory.limit_in_bytes", "9223372036854771712\n", 0},
+		{"no cgroup at all", "other", "", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			root := t.TempDir()
+			p := filepath.Join(root, tc.file)
+			if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(p, []byte(tc.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := CgroupMemory(root); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// Of the processes that answer, the one idle longest with nothing in flight
+// goes; one that is stuck or busy never does.
+func TestVictim(t *testing.T) {
+	a, b, c := &process{number: 1}, &process{number: 2}, &process{number: 3}
+	for _, tc := range []struct {
+		name string
+		all  []vitals
+		want *process
+	}{
+		{"nobody", nil, nil},
+		{"the idlest", []vitals{{a, true, 0, time.Second}, {b, true, 0, time.Minute}, {c, true, 0, 0}}, b},
+		{"not the busy one", []vitals{{a, true, 1, time.Hour}, {b, true, 0, 0}}, b},
+		{"not the silent one", []vitals{{a, false, 0, time.Hour}, {b, true, 0, 0}}, b},
+		{"none when all are busy", []vitals{{a, true, 2, 0}, {b, false, 0, 0}}, nil},
+	} {
+		if got := victim(tc.all); got != tc.want {
+			t.Errorf("%s: got %+v, want %+v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// A flood is cut to the rate, and the first line after it says how much is
+// missing.
+func TestLogFlood(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC)
+	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	var out bytes.Buffer
+	l := newLogger(&out, clock)
+	for range 10 * lineBurst {
+		l.log(entry{Level: "info", Message: "flood"})
+	}
+	mu.Lock()
+	now = now.Add(10 * time.Second)
+	mu.Unlock()
+	l.log(entry{Level: "info", Message: "after"})
+	l.close()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if n := strings.Count(out.String(), `"flood"`); n > lineBurst {
+		t.Errorf("%d lines were written, at most %d are allowed", n, lineBurst)
+	}
+	if gap := lines[len(lines)-2]; !strings.Contains(gap, "lines were dropped here") || !strings.Contains(gap, `"level":"platform"`) {
+		t.Errorf("the gap is not marked: %s", gap)
+	}
+	if !strings.Contains(lines[len(lines)-1], `"after"`) {
+		t.Errorf("the last line is %s", lines[len(lines)-1])
+	}
+}
+
+// Lines longer than a process may print are cut, not split.
+func TestReadLines(t *testing.T) {
+	in := "a\n\n" + strings.Repeat("b", 3*maxRaw) + "\nlast"
+	var got []string
+	readLines(strings.NewReader(in), func(b []byte) { got = append(got, string(b)) })
+	if len(got) != 3 || got[0] != "a" || len(got[1]) != maxRaw || got[2] != "last" {
+		t.Errorf("got %d lines, the second of %d bytes", len(got), len(got[1]))
+	}
+}
