@@ -55,7 +55,7 @@ func (r *reader) function(root node, f *Function) {
 	if Bytes(len(f.Code)) > MiB {
 		r.wrong("code", fmt.Sprintf("is %d bytes long", len(f.Code)), "want at most "+MiB.String())
 	}
-	if base := path.Base(f.File); base != f.File || !functionPattern.MatchString(base) || !slices.Contains(FileEndings, path.Ext(base)) {
+	if base := path.Base(f.File); base != f.File || !functionShape.matches(base) || !slices.Contains(FileEndings, path.Ext(base)) {
 		r.wrong("file", "is no file's name we take", "want one without directories, ending in "+strings.Join(FileEndings, ", "))
 	}
 }

@@ -40,6 +40,7 @@ type Client struct {
 // NewClient starts a client on c, which it owns from now on.
 func NewClient(c net.Conn, role string) *Client {
 	cl := &Client{conn: NewConn(c, role), streams: map[uint32]*Stream{}, done: make(chan struct{})}
+	cl.conn.Gather = true
 	go cl.serve()
 	return cl
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 )
@@ -33,6 +34,11 @@ type Handler interface {
 // Conn is a connection that carries frames. Its sends are safe for use by
 // several goroutines and never wait for the peer.
 type Conn struct {
+	// Gather lets goroutines that are ready to run queue their frames before
+	// the first of them writes: where many send one frame each, a write takes
+	// all of theirs. Set it before the first send.
+	Gather bool
+
 	conn net.Conn
 	raw  syscall.RawConn
 
@@ -97,6 +103,11 @@ func (c *Conn) Flush() {
 		return
 	}
 	c.writing = true
+	if c.Gather {
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
 	for len(c.out) > 0 && c.err == nil {
 		buf := c.out
 		c.out, c.spare = c.spare[:0], nil
