@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/cluster"
@@ -20,8 +21,10 @@ func TestAgentTellsRunnersOfNewFunctionsAndKeys(t *testing.T) {
 	s.call("told.0") // wakes the runner
 
 	fn := cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"}
+	began := time.Now()
 	revision := s.put(cluster.FunctionKey("told", "hello"), fn)
 	s.await("told.0", func(i cluster.Instance, _ bool) bool { return i.Functions >= revision })
+	t.Logf("from a function's key to the runner's word that it has it: %s", time.Since(began))
 	dir := s.host.Paths.InstanceDir("told.0")
 	var written cluster.Function
 	data, err := os.ReadFile(filepath.Join(dir.Functions(), "hello.json"))

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"path"
 	"sync"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -43,6 +44,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	driver string // cgroup driver, once asked
+	memory memory
 }
 
 var _ agent.Containers = (*Engine)(nil)
@@ -71,8 +73,13 @@ func (e *Engine) Close() error {
 // Events implements [agent.Containers].
 func (e *Engine) Events() <-chan struct{} { return e.events }
 
-// List implements [agent.Containers].
+// List implements [agent.Containers]. It asks the engine only when something
+// has happened since it last did, or that was a while ago.
 func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
+	if known, ok := e.memory.recall(time.Now()); ok {
+		return known, nil
+	}
+	mark := e.memory.mark()
 	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list containers: %w", err)
@@ -88,6 +95,7 @@ func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 		}
 		cs = append(cs, observed(in))
 	}
+	e.memory.keep(cs, mark, time.Now())
 	return cs, nil
 }
 
@@ -124,6 +132,7 @@ func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, err
 	if err != nil {
 		return "", err
 	}
+	defer e.memory.forget()
 	cfg, host := e.specs(s, cgroupParent(driver, s.Slice))
 	made, err := e.api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name)
 	if cerrdefs.IsNotFound(err) {
@@ -144,6 +153,7 @@ func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, err
 
 // Resize implements [agent.Containers].
 func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) error {
+	defer e.memory.forget()
 	_, err := e.api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(s.Limits)})
 	if err != nil {
 		return fmt.Errorf("cannot resize container %s: %w", s.Name, err)
@@ -153,6 +163,7 @@ func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) e
 
 // Remove implements [agent.Containers].
 func (e *Engine) Remove(ctx context.Context, id string) error {
+	defer e.memory.forget()
 	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
 		return fmt.Errorf("cannot remove container %.12s: %w", id, err)

@@ -25,8 +25,10 @@ func (e *Engine) follow(ctx context.Context) {
 	)
 	for ctx.Err() == nil {
 		msgs, errs := e.api.Events(ctx, events.ListOptions{Filters: want})
+		e.memory.follow(true)
 		e.hint()
 		e.relay(ctx, msgs, errs)
+		e.memory.follow(false)
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryEvents):
@@ -38,6 +40,7 @@ func (e *Engine) relay(ctx context.Context, msgs <-chan events.Message, errs <-c
 	for {
 		select {
 		case <-msgs:
+			e.memory.forget()
 			e.hint()
 		case err := <-errs:
 			if ctx.Err() == nil {
