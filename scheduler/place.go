@@ -28,6 +28,8 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	}
 	room, want := add(h.room(), back, 1), spec.Resources
 	switch {
+	case h.tooSmall(want):
+		return fmt.Sprintf("%s has only %s", h.name, cores(h.presence.Cores))
 	case want.Memory > room.Memory:
 		return fmt.Sprintf("%s has %s free", h.name, cluster.Bytes.String(max(room.Memory, 0)))
 	case want.CPU > room.CPU+epsilon:
@@ -36,6 +38,12 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 		return fmt.Sprintf("%s has %d pids free", h.name, max(room.Pids, 0))
 	}
 	return ""
+}
+
+// tooSmall reports whether an instance wants more cores than the machine has,
+// however few of them others use.
+func (h *host) tooSmall(want cluster.Resources) bool {
+	return h.presence.Cores > 0 && want.CPU > h.presence.Cores
 }
 
 // epsilon forgives what summing tenths of cores loses.
@@ -47,7 +55,7 @@ func (h *host) takes(spec *cluster.Spec) bool {
 		return false
 	}
 	room, want := h.room(), spec.Resources
-	if want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
+	if h.tooSmall(want) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
 		return false
 	}
 	_, lacking := h.lacks(spec.Placement.Labels)

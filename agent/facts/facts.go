@@ -38,7 +38,7 @@ func Capacity() (cluster.Resources, error) {
 		}
 	}
 	return cluster.Resources{
-		Memory: cluster.Bytes(total - max(total/10, reserve)),
+		Memory: cluster.Bytes(total-max(total/10, reserve)) / cluster.MiB * cluster.MiB,
 		CPU:    float64(runtime.NumCPU()),
 		Pids:   int(pids),
 	}, nil

@@ -32,6 +32,8 @@ type upOptions struct {
 	domain string
 	image  string
 	labels map[string]string
+
+	overcommit float64 // cores promised to tenants for each there is
 }
 
 func newUp(a *app) *cobra.Command {
@@ -56,6 +58,7 @@ until it is interrupted; tenants go on meanwhile and are taken over by the next
 	f.StringSliceVar(&o.listen, "listen", []string{"127.0.0.1:8080"}, "addresses that the proxy listens on")
 	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
 	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
+	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
 	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
 	return cmd
 }
@@ -111,7 +114,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err := forgetLeader(ctx, cli, host.Name); err != nil {
 		return err
 	}
-	services, closeServices, err := openServices(o, log)
+	services, closeServices, err := openServices(ctx, o, log)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/facts"
 	"bulkhead/agent/supervisor"
+	"bulkhead/agent/systemd"
 	"bulkhead/cluster"
 	"bulkhead/units"
 )
@@ -44,6 +45,9 @@ func (o upOptions) check() error {
 	}
 	if err := cluster.CheckHost(o.name); err != nil {
 		return fail(exitInvalid, "give a good one with --host", "%w", err)
+	}
+	if o.overcommit < 1 || o.overcommit > 1000 {
+		return fail(exitUsage, "1 promises each core once, 8 is the default", "--overcommit-cpu %g: want 1 to 1000", o.overcommit)
 	}
 	for _, dir := range []string{o.state, o.run} {
 		if !filepath.IsAbs(dir) {
@@ -160,11 +164,12 @@ func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.
 		return cluster.Host{}, err
 	}
 	h := cluster.Host{
-		Name: o.name, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image,
+		Name: o.name, Cores: capacity.CPU, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image,
 		Paths:    cluster.Paths{Run: o.run, State: o.state, Runner: runner},
 		ProxyGID: agent.ProxyUID,
 		Versions: map[string]string{"os": facts.OS(), "kernel": facts.Kernel(), "docker": version, "bulkhead": buildVersion()},
 	}
+	h.Capacity.CPU *= o.overcommit
 	if facts.Systemd() {
 		h.Init = "systemd"
 	}
@@ -223,7 +228,14 @@ func installBinary(name, dir string) (string, error) {
 }
 
 // openServices is what runs units here.
-func openServices(o upOptions, log *slog.Logger) (agent.Services, func(), error) {
+func openServices(ctx context.Context, o upOptions, log *slog.Logger) (agent.Services, func(), error) {
+	if facts.Systemd() {
+		s, err := systemd.Open(ctx, log.With("part", "systemd"))
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, func() { s.Close() }, nil
+	}
 	s, err := supervisor.Open(o.run, o.state, log.With("part", "supervisor"))
 	if err != nil {
 		return nil, nil, err
