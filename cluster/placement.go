@@ -24,7 +24,7 @@ type Placement struct {
 // its agent.
 type Host struct {
 	Name     string            `json:"name"`
-	Capacity Resources         `json:"capacity"` // what tenants may use; Tmp is not counted
+	Capacity Resources         `json:"capacity"`        // what tenants may use; Tmp is not counted
 	Cores    float64           `json:"cores,omitempty"` // the most that one instance may have; Capacity.CPU, what they are promised together, may be more
 	Labels   map[string]string `json:"labels,omitempty"`
 	Init     string            `json:"init"` // systemd, or supervisor: the agent's own
