@@ -25,7 +25,7 @@ func owner(unit string) string {
 	}
 	tenant := strings.ReplaceAll(unitID, "_", "-")
 	n, err := strconv.Atoi(number)
-	if err != nil || cluster.CheckTenant(tenant) != nil || cluster.UnitID(tenant) != unitID {
+	if err != nil || strconv.Itoa(n) != number || cluster.CheckTenant(tenant) != nil || cluster.UnitID(tenant) != unitID {
 		return ""
 	}
 	return cluster.InstanceName(tenant, n)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"bulkhead/units"
 )
@@ -158,9 +159,15 @@ func (c cgroups) enter(path string, pid int) error {
 	return errors.Join(errs...)
 }
 
-// remove removes a cgroup that is empty; one in use stays.
+// remove removes a cgroup that is empty; one in use stays. It looks into every
+// hierarchy: Docker makes the slices above its containers in all of them.
 func (c cgroups) remove(path string) {
-	for _, dir := range c.hierarchies(path) {
-		os.Remove(dir)
+	dirs := []string{filepath.Join(c.root, path)}
+	if !c.unified {
+		more, _ := filepath.Glob(filepath.Join(c.root, "*", path))
+		dirs = append(dirs, more...)
+	}
+	for _, dir := range dirs {
+		syscall.Rmdir(dir)
 	}
 }

@@ -261,6 +261,9 @@ func (s *Supervisor) remove(ctx context.Context, name string) error {
 	e := s.units[name]
 	if e == nil {
 		s.mu.Unlock()
+		if strings.HasSuffix(name, ".slice") {
+			s.cgroups.remove(slicePath(name)) // made on the way to one below it
+		}
 		return s.store.remove(name)
 	}
 	kind := e.file.kind()

@@ -45,10 +45,14 @@ type Systemd struct {
 
 var _ agent.Services = (*Systemd)(nil)
 
-// Open connects to systemd. It fails where systemd is not PID 1.
+// Open connects to systemd, and makes the proxy's user and group if the host
+// has none. It fails where systemd is not PID 1.
 func Open(ctx context.Context, log *slog.Logger) (*Systemd, error) {
 	if !Running() {
 		return nil, errors.New("cannot run units by systemd: it is not PID 1 here")
+	}
+	if err := ensureUser(ctx, "bulkhead-proxy", agent.ProxyUID); err != nil {
+		return nil, err
 	}
 	s := &Systemd{log: log, events: make(chan struct{}, 1)}
 	_, err := s.connection(ctx)
