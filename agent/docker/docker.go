@@ -35,16 +35,18 @@ const (
 
 // Engine is a Docker Engine of one host.
 type Engine struct {
-	api    *client.Client
+	client *client.Client // by api, once negotiated
 	host   string
 	log    *slog.Logger
 	events chan struct{}
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu     sync.Mutex
-	driver string // cgroup driver, once asked
 	memory memory
+
+	mu         sync.Mutex
+	negotiated bool
+	driver     string // cgroup driver, once asked
 }
 
 var _ agent.Containers = (*Engine)(nil)
@@ -58,7 +60,7 @@ func Open(host string, log *slog.Logger) (*Engine, error) {
 		return nil, fmt.Errorf("cannot open Docker: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &Engine{api: api, host: host, log: log, events: make(chan struct{}, 1), cancel: cancel}
+	e := &Engine{client: api, host: host, log: log, events: make(chan struct{}, 1), cancel: cancel}
 	e.done.Go(func() { e.follow(ctx) })
 	return e, nil
 }
@@ -67,7 +69,24 @@ func Open(host string, log *slog.Logger) (*Engine, error) {
 func (e *Engine) Close() error {
 	e.cancel()
 	e.done.Wait()
-	return e.api.Close()
+	return e.client.Close()
+}
+
+// api returns the client once it knows which version of the API the engine
+// speaks. The client would find out by itself, but then its calls race.
+func (e *Engine) api(ctx context.Context) (*client.Client, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.negotiated {
+		return e.client, nil
+	}
+	ping, err := e.client.Ping(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach Docker: %w", err)
+	}
+	e.client.NegotiateAPIVersionPing(ping)
+	e.negotiated = true
+	return e.client, nil
 }
 
 // Events implements [agent.Containers].
@@ -79,14 +98,18 @@ func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 	if known, ok := e.memory.recall(time.Now()); ok {
 		return known, nil
 	}
+	api, err := e.api(ctx)
+	if err != nil {
+		return nil, err
+	}
 	mark := e.memory.mark()
-	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
+	list, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list containers: %w", err)
 	}
 	var cs []agent.Container
 	for _, c := range list {
-		in, err := e.api.ContainerInspect(ctx, c.ID)
+		in, err := api.ContainerInspect(ctx, c.ID)
 		if cerrdefs.IsNotFound(err) {
 			continue
 		}
@@ -128,20 +151,24 @@ func observed(in container.InspectResponse) agent.Container {
 
 // Create implements [agent.Containers].
 func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, error) {
+	api, err := e.api(ctx)
+	if err != nil {
+		return "", err
+	}
 	driver, err := e.cgroupDriver(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer e.memory.forget()
 	cfg, host := e.specs(s, cgroupParent(driver, s.Slice))
-	made, err := e.api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name)
+	made, err := api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name)
 	if cerrdefs.IsNotFound(err) {
 		return "", fmt.Errorf("cannot create container %s: image %.19s: %w", s.Name, s.Image, agent.ErrNoImage)
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot create container %s: %w", s.Name, err)
 	}
-	if err := e.api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
+	if err := api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
 		err = fmt.Errorf("cannot start container %s: %w", s.Name, err)
 		if rm := e.Remove(context.WithoutCancel(ctx), made.ID); rm != nil {
 			e.log.Warn("container left behind", "container", made.ID, "error", rm)
@@ -153,8 +180,12 @@ func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, err
 
 // Resize implements [agent.Containers].
 func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) error {
+	api, err := e.api(ctx)
+	if err != nil {
+		return err
+	}
 	defer e.memory.forget()
-	_, err := e.api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(s.Limits)})
+	_, err = api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(s.Limits)})
 	if err != nil {
 		return fmt.Errorf("cannot resize container %s: %w", s.Name, err)
 	}
@@ -163,8 +194,12 @@ func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) e
 
 // Remove implements [agent.Containers].
 func (e *Engine) Remove(ctx context.Context, id string) error {
+	api, err := e.api(ctx)
+	if err != nil {
+		return err
+	}
 	defer e.memory.forget()
-	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	err = api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
 		return fmt.Errorf("cannot remove container %.12s: %w", id, err)
 	}
@@ -173,7 +208,11 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // HasImage implements [agent.Containers].
 func (e *Engine) HasImage(ctx context.Context, id string) (bool, error) {
-	_, err := e.api.ImageInspect(ctx, id)
+	api, err := e.api(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = api.ImageInspect(ctx, id)
 	if cerrdefs.IsNotFound(err) {
 		return false, nil
 	}
@@ -185,7 +224,11 @@ func (e *Engine) HasImage(ctx context.Context, id string) (bool, error) {
 
 // Load loads the images of an archive as "docker save" makes it.
 func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
-	res, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	api, err := e.api(ctx)
+	if err != nil {
+		return err
+	}
+	res, err := api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
 	if err != nil {
 		return fmt.Errorf("cannot load image: %w", err)
 	}
@@ -198,7 +241,11 @@ func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
 
 // Version returns the engine's version.
 func (e *Engine) Version(ctx context.Context) (string, error) {
-	v, err := e.api.ServerVersion(ctx)
+	api, err := e.api(ctx)
+	if err != nil {
+		return "", err
+	}
+	v, err := api.ServerVersion(ctx)
 	if err != nil {
 		return "", fmt.Errorf("cannot ask Docker for its version: %w", err)
 	}
@@ -207,10 +254,14 @@ func (e *Engine) Version(ctx context.Context) (string, error) {
 
 // cgroupDriver returns how the engine makes cgroups: cgroupfs or systemd.
 func (e *Engine) cgroupDriver(ctx context.Context) (string, error) {
+	api, err := e.api(ctx)
+	if err != nil {
+		return "", err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.driver == "" {
-		info, err := e.api.Info(ctx)
+		info, err := api.Info(ctx)
 		if err != nil {
 			return "", fmt.Errorf("cannot ask Docker about itself: %w", err)
 		}

@@ -24,11 +24,13 @@ func (e *Engine) follow(ctx context.Context) {
 		filters.Arg("event", string(events.ActionUpdate)),
 	)
 	for ctx.Err() == nil {
-		msgs, errs := e.api.Events(ctx, events.ListOptions{Filters: want})
-		e.memory.follow(true)
-		e.hint()
-		e.relay(ctx, msgs, errs)
-		e.memory.follow(false)
+		if api, err := e.api(ctx); err == nil {
+			msgs, errs := api.Events(ctx, events.ListOptions{Filters: want})
+			e.memory.follow(true)
+			e.hint()
+			e.relay(ctx, msgs, errs)
+			e.memory.follow(false)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryEvents):

@@ -27,7 +27,11 @@ func (e *Engine) Logs(ctx context.Context, name string, o LogOptions, w io.Write
 	if o.Tail > 0 {
 		tail = strconv.Itoa(o.Tail)
 	}
-	stream, err := e.api.ContainerLogs(ctx, name, container.LogsOptions{
+	api, err := e.api(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := api.ContainerLogs(ctx, name, container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Tail: tail, Since: o.Since, Follow: o.Follow,
 	})
 	if err != nil {
@@ -43,7 +47,11 @@ func (e *Engine) Logs(ctx context.Context, name string, o LogOptions, w io.Write
 // OfTenant returns the names of a tenant's instances that have a container on
 // this engine, whichever host's agent made it.
 func (e *Engine) OfTenant(ctx context.Context, tenant string) ([]string, error) {
-	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", LabelTenant+"="+tenant))})
+	api, err := e.api(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", LabelTenant+"="+tenant))})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list containers: %w", err)
 	}
