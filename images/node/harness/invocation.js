@@ -6,7 +6,7 @@
 
 const P = require('./primordials.js');
 const { FIELD, CODE } = require('./codec.js');
-const { Exchange } = require('./frames.js');
+const { Exchange } = require('./exchange.js');
 
 const als = new P.AsyncLocalStorage();
 const JSON_TYPE = 'application/json';

@@ -39,6 +39,7 @@ module.exports = {
   startsWith: uncurry(String.prototype.startsWith),
   slice: uncurry(String.prototype.slice),
   split: uncurry(String.prototype.split),
+  trim: uncurry(String.prototype.trim),
   test: uncurry(RegExp.prototype.test),
 
   byteLength: Buffer.byteLength,

@@ -22,7 +22,7 @@ let count = 0;
  * harness reports when the code cannot be loaded. */
 async function serve(record) {
   if (typeof record === 'string') record = { code: record };
-  const child = fork(path.join(HARNESS, 'main.js'), { execPath: process.execPath, execArgv: FLAGS, env: {}, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const child = fork(path.join(HARNESS, 'main.js'), { execPath: process.execPath, execArgv: record.read === undefined ? FLAGS : [...FLAGS, `--allow-fs-read=${record.read}`], env: {}, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const events = new EventEmitter(), logs = [];
   let stderr = '', out = '';
   child.stdout.on('data', (d) => {

@@ -11,7 +11,8 @@ const { TYPES, decode } = require('./client.js');
 // this is the moment to listen in: what these connections send is kept here.
 const net = require('node:net');
 const written = [];
-const { Connection, Exchange } = listeningIn(() => require('../harness/frames.js'));
+const { Connection } = listeningIn(() => require('../harness/frames.js'));
+const { Exchange } = require('../harness/exchange.js');
 const C = require('../harness/codec.js');
 
 function listeningIn(load) {

@@ -1,0 +1,104 @@
+'use strict';
+// Real packages as judges: frameworks that patch, subclass and re-prototype
+// req and res must find what they expect.
+
+const test = require('node:test');
+const assert = require('node:assert');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const crypto = require('node:crypto');
+const zlib = require('node:zlib');
+const { execFileSync } = require('node:child_process');
+const { serve, withJSON } = require('./process.js');
+
+const FIELDS = [[1, 'r'], [4, '192.0.2.1:5123'], [5, 'https'], [6, 'host.example'], [7, '/acme/hello']];
+
+/** A directory with the packages of ./packages installed, kept between runs;
+ * undefined when npm can't get them here. */
+function packages() {
+  const from = path.join(__dirname, 'packages'), lock = fs.readFileSync(path.join(from, 'package-lock.json'));
+  const name = `packages-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`;
+  const dir = path.join(process.env.BULKHEAD_CACHE ?? path.join(os.homedir(), '.cache/bulkhead/image'), name);
+  if (fs.existsSync(path.join(dir, 'done'))) return dir;
+  fs.cpSync(from, dir, { recursive: true });
+  try {
+    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], { cwd: dir, stdio: 'pipe' });
+  } catch {
+    return undefined;
+  }
+  fs.writeFileSync(path.join(dir, 'done'), '');
+  return dir;
+}
+
+const dir = packages(), modules = `${dir}/node_modules/`;
+const options = dir === undefined ? { skip: 'npm cannot install the packages of images/node/test/packages here' } : {};
+const use = (name) => `require('${modules}${name}')`;
+
+const frameworks = {
+  'express 5': `const e = ${use('express')}; const a = e(); a.use(e.json()); a.get('/x/:id', (q, s) => s.json({ id: q.params.id, ip: q.ip, base: q.baseUrl })); a.post('/e', (q, s) => s.status(201).send(q.body)); a.get('/big', (q, s) => s.send('x'.repeat(300000))); a.get('/err', (q, s, n) => n(new Error('boom'))); a.get('/r', (q, s) => s.redirect('/y')); module.exports = (ctx, req, res) => a(req, res);`,
+  'express 4': `const e = ${use('express4')}; const a = e(); a.use(e.json()); a.get('/x/:id', (q, s) => s.json({ id: q.params.id, ip: q.ip, base: q.baseUrl })); a.post('/e', (q, s) => s.status(201).send(q.body)); a.get('/big', (q, s) => s.send('x'.repeat(300000))); a.get('/err', (q, s, n) => n(new Error('boom'))); a.get('/r', (q, s) => s.redirect('/y')); module.exports = (ctx, req, res) => a(req, res);`,
+  koa: `const K = ${use('koa')}; const a = new K(); a.use(async (c) => { if (c.path === '/big') c.body = 'x'.repeat(300000); else if (c.path === '/err') throw new Error('boom'); else if (c.path === '/r') c.redirect('/y'); else if (c.method === 'POST') { let b = ''; for await (const d of c.req) b += d; c.status = 201; c.body = JSON.parse(b); } else c.body = { id: c.path.slice(3), ip: c.ip, base: c.req.baseUrl }; }); const h = a.callback(); module.exports = (ctx, req, res) => { h(req, res); };`,
+  fastify: `const f = ${use('fastify')}(); f.get('/x/:id', async (q) => ({ id: q.params.id, ip: q.ip, base: q.raw.baseUrl })); f.post('/e', async (q, r) => { r.code(201); return q.body; }); f.get('/big', async () => 'x'.repeat(300000)); f.get('/err', async () => { throw new Error('boom'); }); f.get('/r', (q, r) => r.redirect('/y')); const ready = f.ready(); module.exports = (ctx, req, res) => { ready.then(() => f.server.emit('request', req, res)); };`,
+  hono: `const { Hono } = ${use('hono')}; const a = new Hono().basePath('/acme/hello'); a.get('/x/:id', (c) => c.json({ id: c.req.param('id'), ip: '192.0.2.1', base: '/acme/hello' })); a.post('/e', async (c) => c.json(await c.req.json(), 201)); a.get('/big', (c) => c.text('x'.repeat(300000))); a.get('/err', () => { throw new Error('boom'); }); a.get('/r', (c) => c.redirect('/y')); module.exports = { fetch: a.fetch };`,
+};
+
+for (const [name, code] of Object.entries(frameworks)) {
+  test(`${name} works`, options, async () => {
+    await using p = await serve({ code, read: dir });
+    const ask = async (method, target, body = '', headers = []) => withJSON(await p.client.request({ method, target: `/acme/hello${target}`, fields: FIELDS, headers }, body));
+    const x = await ask('GET', '/x/7?a=1');
+    assert.deepEqual([x.status, x.json], [200, { id: '7', ip: '192.0.2.1', base: '/acme/hello' }]);
+    assert.match(x.headers['content-type'], /^application\/json/);
+    const e = await ask('POST', '/e', '{"a":1}', [['content-type', 'application/json'], ['content-length', '7']]);
+    assert.deepEqual([e.status, e.json], [201, { a: 1 }]);
+    assert.equal((await ask('GET', '/big')).body.length, 300000);
+    assert.equal((await ask('GET', '/err')).status, 500);
+    const r = await ask('GET', '/r');
+    assert.deepEqual([r.status, r.headers.location], [302, '/y']);
+    const h = await ask('HEAD', '/x/7');
+    assert.deepEqual([h.status, h.body.length], [200, 0]);
+  });
+}
+
+test('compression wraps res', options, async () => {
+  await using p = await serve({ code: `const c = ${use('compression')}({ threshold: 0 }); module.exports = (ctx, req, res) => c(req, res, () => { res.setHeader('content-type', 'text/plain'); res.end('x'.repeat(100000)); });`, read: dir });
+  const r = await p.client.request({ headers: [['accept-encoding', 'gzip']] });
+  assert.equal(r.headers['content-encoding'], 'gzip');
+  assert.equal(zlib.gunzipSync(r.body).toString(), 'x'.repeat(100000));
+});
+
+test('ws upgrades the stream and echoes', options, async () => {
+  await using p = await serve({
+    code: `const { WebSocketServer } = ${use('ws')}; const wss = new WebSocketServer({ noServer: true });
+      module.exports = (ctx, req, res) => wss.handleUpgrade(req, req.socket, Buffer.alloc(0), (ws) => { ws.on('message', (m) => ws.send('echo ' + m)); ws.on('close', (code) => console.log('closed', code)); });`,
+    read: dir,
+  });
+  const key = 'dGhlIHNhbXBsZSBub25jZQ==', client = p.client;
+  const answered = client.until((f) => f.type === 'RESPONSE' || f.type === 'RESET');
+  const id = client.open({ target: '/acme/hello', fields: FIELDS, headers: [['upgrade', 'websocket'], ['connection', 'upgrade'], ['sec-websocket-version', '13'], ['sec-websocket-key', key]] }, '', false);
+  const head = await answered;
+  assert.equal(head.status, 101);
+  assert.equal(new Map(head.headers).get('sec-websocket-accept'), 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=', 'RFC 6455, section 1.3');
+  let got = Buffer.alloc(0);
+  client.on('frame', (f) => { if (f.type === 'DATA') got = Buffer.concat([got, f.body]); });
+  const echoed = client.until(() => got.length >= 9);
+  client.data(id, masked(1, Buffer.from('hi')));
+  await echoed;
+  assert.deepEqual(got, Buffer.concat([Buffer.from([0x81, 7]), Buffer.from('echo hi')]));
+  const ended = client.until((f) => f.stream === id && (f.end || f.type === 'RESET'));
+  client.data(id, masked(8, Buffer.from([0x03, 0xe8])));
+  await ended;
+  await p.log((l) => l.m === 'closed 1000');
+});
+
+/** A client's WebSocket frame, masked with zeros. */
+function masked(opcode, payload) {
+  return Buffer.concat([Buffer.from([0x80 | opcode, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+}
+
+test('ws refuses what is no handshake with an answer', options, async () => {
+  await using p = await serve({ code: `const { WebSocketServer } = ${use('ws')}; const wss = new WebSocketServer({ noServer: true }); module.exports = (ctx, req, res) => wss.handleUpgrade(req, req.socket, Buffer.alloc(0), () => {});`, read: dir });
+  const r = await p.client.answer(p.client.open({ headers: [['upgrade', 'websocket']] }, '', false));
+  assert.equal(r.status, 400);
+});
