@@ -10,15 +10,12 @@ package docker
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"path"
 	"sync"
-	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
 	"bulkhead/agent"
@@ -92,63 +89,6 @@ func (e *Engine) api(ctx context.Context) (*client.Client, error) {
 // Events implements [agent.Containers].
 func (e *Engine) Events() <-chan struct{} { return e.events }
 
-// List implements [agent.Containers]. It asks the engine only when something
-// has happened since it last did, or that was a while ago.
-func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
-	if known, ok := e.memory.recall(time.Now()); ok {
-		return known, nil
-	}
-	api, err := e.api(ctx)
-	if err != nil {
-		return nil, err
-	}
-	mark := e.memory.mark()
-	list, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
-	if err != nil {
-		return nil, fmt.Errorf("cannot list containers: %w", err)
-	}
-	var cs []agent.Container
-	for _, c := range list {
-		in, err := api.ContainerInspect(ctx, c.ID)
-		if cerrdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot inspect container %.12s: %w", c.ID, err)
-		}
-		cs = append(cs, observed(in))
-	}
-	e.memory.keep(cs, mark, time.Now())
-	return cs, nil
-}
-
-func (e *Engine) mine() filters.Args {
-	return filters.NewArgs(filters.Arg("label", LabelHost+"="+e.host))
-}
-
-func observed(in container.InspectResponse) agent.Container {
-	c := agent.Container{
-		ID:       in.ID,
-		Instance: in.Config.Labels[LabelInstance],
-		Config:   in.Config.Labels[LabelConfig],
-		Running:  in.State.Running,
-		Status:   in.State.Status,
-		Limits:   agent.Limits{Memory: in.HostConfig.Memory, CPU: in.HostConfig.NanoCPUs},
-	}
-	if in.HostConfig.PidsLimit != nil {
-		c.Limits.Pids = *in.HostConfig.PidsLimit
-	}
-	switch {
-	case in.State.OOMKilled:
-		c.Status = "out of memory"
-	case in.State.Error != "":
-		c.Status = in.State.Error
-	case in.State.Status == "exited":
-		c.Status = fmt.Sprintf("exited with code %d", in.State.ExitCode)
-	}
-	return c
-}
-
 // Create implements [agent.Containers].
 func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, error) {
 	api, err := e.api(ctx)
@@ -202,39 +142,6 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 	err = api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
 		return fmt.Errorf("cannot remove container %.12s: %w", id, err)
-	}
-	return nil
-}
-
-// HasImage implements [agent.Containers].
-func (e *Engine) HasImage(ctx context.Context, id string) (bool, error) {
-	api, err := e.api(ctx)
-	if err != nil {
-		return false, err
-	}
-	_, err = api.ImageInspect(ctx, id)
-	if cerrdefs.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot inspect image %.19s: %w", id, err)
-	}
-	return true, nil
-}
-
-// Load loads the images of an archive as "docker save" makes it.
-func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
-	api, err := e.api(ctx)
-	if err != nil {
-		return err
-	}
-	res, err := api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
-	if err != nil {
-		return fmt.Errorf("cannot load image: %w", err)
-	}
-	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		return fmt.Errorf("cannot load image: %w", err)
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/coreos/go-systemd/v22/util"
-	godbus "github.com/godbus/dbus/v5"
 
 	"bulkhead/agent"
 	"bulkhead/units"
@@ -162,126 +160,4 @@ func writeFile(path, text string) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-// Start implements [agent.Services]. A unit that was given up on because it
-// failed too often is tried again.
-func (s *Systemd) Start(ctx context.Context, name string) error {
-	conn, err := s.connection(ctx)
-	if err != nil {
-		return err
-	}
-	conn.ResetFailedUnitContext(ctx, name) // fails when there is nothing to reset
-	return s.job(ctx, "start", name, conn.StartUnitContext)
-}
-
-// Restart implements [agent.Services].
-func (s *Systemd) Restart(ctx context.Context, name string) error {
-	conn, err := s.connection(ctx)
-	if err != nil {
-		return err
-	}
-	return s.job(ctx, "restart", name, conn.TryRestartUnitContext)
-}
-
-type doer func(ctx context.Context, name, mode string, result chan<- string) (int, error)
-
-// job queues a job and waits for its result.
-func (s *Systemd) job(ctx context.Context, what, name string, do doer) error {
-	result := make(chan string, 1) // the library must never wait for us
-	if _, err := do(ctx, name, "replace", result); err != nil {
-		return fmt.Errorf("cannot %s unit %s: %w", what, name, err)
-	}
-	select {
-	case r := <-result:
-		if r != "done" && r != "skipped" {
-			return fmt.Errorf("cannot %s unit %s: its job ended %q (systemctl status %s says more)", what, name, r, name)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("cannot %s unit %s: %w", what, name, ctx.Err())
-	}
-}
-
-// Remove implements [agent.Services]. Units are stopped before their files
-// go: a unit without a file would be out of reach.
-func (s *Systemd) Remove(ctx context.Context, names ...string) error {
-	conn, err := s.connection(ctx)
-	if err != nil {
-		return err
-	}
-	removed := false
-	for _, name := range names {
-		if err := s.job(ctx, "stop", name, conn.StopUnitContext); err != nil && !noSuchUnit(err) {
-			return err
-		}
-		conn.ResetFailedUnitContext(ctx, name)
-		err := os.Remove(filepath.Join(Dir, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot remove unit %s: %w", name, err)
-		}
-		removed = removed || err == nil
-	}
-	if !removed {
-		return nil
-	}
-	return s.reloaded(ctx)
-}
-
-func noSuchUnit(err error) bool {
-	var e godbus.Error
-	return errors.As(err, &e) && e.Name == "org.freedesktop.systemd1.NoSuchUnit"
-}
-
-// States implements [agent.Services]: units that systemd has loaded, and
-// those whose files are there although it hasn't.
-func (s *Systemd) States(ctx context.Context, prefix string) ([]units.State, error) {
-	conn, err := s.connection(ctx)
-	if err != nil {
-		return nil, err
-	}
-	loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{prefix + "*"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot list units: %w", err)
-	}
-	texts, err := texts(prefix)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list units: %w", err)
-	}
-	var all []units.State
-	for _, u := range loaded {
-		text := texts[u.Name]
-		delete(texts, u.Name)
-		if text == "" && u.ActiveState == "inactive" {
-			continue // a mere mention of it by another unit
-		}
-		all = append(all, units.State{Name: u.Name, Active: u.ActiveState, Sub: u.SubState, Text: text})
-	}
-	for name, text := range texts {
-		all = append(all, units.State{Name: name, Active: "inactive", Sub: "dead", Text: text})
-	}
-	return all, nil
-}
-
-// texts reads our unit files.
-func texts(prefix string) (map[string]string, error) {
-	files, err := filepath.Glob(filepath.Join(Dir, prefix+"*"))
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]string{}
-	for _, path := range files {
-		name := filepath.Base(path)
-		if strings.HasSuffix(name, ".new") || strings.HasSuffix(name, ".d") {
-			continue
-		}
-		text, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		if err == nil {
-			all[name] = string(text)
-		}
-	}
-	return all, nil
 }
