@@ -13,8 +13,11 @@
 // own user. So the cell makes itself undumpable, ignores every signal that code
 // could use, and takes control connections only from outside the container.
 //
-//	cell.go      Cell: the processes by function, serving, evicting, stopping
+//	cell.go      Cell: the processes by function, from start to stop
+//	serve.go     a function version gets its process
+//	spare.go     the next spare; evict.go: who goes when there is no room
 //	process.go   one Node process: starting it, its channel, its state
+//	heard.go     what processes print and say, and their ends
 //	control.go   the control socket: requests, replies, events
 //	reap.go      wait4 for everyone, told apart by pid
 //	inquest.go   why a process ended

@@ -1,10 +1,8 @@
 package cell
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -58,75 +56,6 @@ func (c *Cell) assign(p *process, req Request) {
 	p.socket = fmt.Sprintf("%s.%d.sock", req.Function, c.sockets)
 	c.taken = time.Now()
 	c.notify()
-}
-
-// vitals is what a process says of itself when it is asked.
-type vitals struct {
-	p        *process
-	answered bool
-	inflight int
-	idle     time.Duration
-}
-
-// evict lets the function that has been idle longest go. False: none is idle,
-// and none is on its way out.
-func (c *Cell) evict() bool {
-	c.mu.Lock()
-	if c.count(leaving) > 0 {
-		c.mu.Unlock()
-		return true
-	}
-	var asked []*process
-	for p := range c.procs {
-		if p.state == serving {
-			asked = append(asked, p)
-		}
-	}
-	c.mu.Unlock()
-	v := ask(asked)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p := victim(v)
-	if p == nil || p.state != serving {
-		return p != nil
-	}
-	c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process was idle and goes: another function needs its room"})
-	c.dismiss(p, exitGrace)
-	return true
-}
-
-// victim chooses among processes the one to let go: of those that answered
-// and have nothing in flight, the one idle longest. Nil: none.
-func victim(all []vitals) *process {
-	idle := slices.DeleteFunc(slices.Clone(all), func(v vitals) bool { return !v.answered || v.inflight > 0 })
-	if len(idle) == 0 {
-		return nil
-	}
-	return slices.MaxFunc(idle, func(a, b vitals) int { return cmp.Compare(a.idle, b.idle) }).p
-}
-
-// ask pings processes and gathers what they answer in time.
-func ask(procs []*process) []vitals {
-	for _, p := range procs {
-		select {
-		case <-p.pong: // one that came too late for whoever asked
-		default:
-		}
-		p.tell(map[string]string{"op": "ping"})
-	}
-	deadline := time.After(pingTimeout)
-	out := make([]vitals, len(procs))
-	for i, p := range procs {
-		out[i].p = p
-		select {
-		case m := <-p.pong:
-			out[i].answered, out[i].inflight, out[i].idle = true, m.Inflight, time.Duration(m.Idle)*time.Millisecond
-		case <-p.gone:
-		case <-deadline:
-			return out[:i]
-		}
-	}
-	return out
 }
 
 // keepSpare keeps one spare until ctx is cancelled. One that died before it
@@ -203,76 +132,3 @@ func (c *Cell) bootSpare(ctx context.Context) error {
 		return fmt.Errorf("a spare process was not ready within %v", loadTimeout)
 	}
 }
-
-// print logs what a process printed under its function's name.
-func (c *Cell) print(p *process, e entry) {
-	c.mu.Lock()
-	e.Function, e.Version = p.function, short(p.version)
-	c.mu.Unlock()
-	c.log.log(e)
-}
-
-// said takes what a process says on its channel.
-func (c *Cell) said(p *process, m message) {
-	switch m.T {
-	case "spare":
-		c.mu.Lock()
-		if p.state == booting {
-			p.state = spare
-			close(p.ready)
-			c.notify()
-		}
-		c.mu.Unlock()
-	case "serving", "failed":
-		offer(p.loaded, m)
-	case "pong":
-		offer(p.pong, m)
-	case "leaving":
-		c.mu.Lock()
-		p.goodbye = cut(m.Reason, 1024)
-		if p.state == serving || p.state == loading {
-			c.leave(p)
-		}
-		c.mu.Unlock()
-	}
-}
-
-func offer(ch chan message, m message) {
-	select {
-	case ch <- m:
-	default:
-	}
-}
-
-// ended holds the inquest and tells everyone.
-func (c *Cell) ended(p *process, status syscall.WaitStatus) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	x := inquest(evidence{
-		status: status, leaving: p.goodbye, heapOOM: p.heapOOM.Load(), killedBy: p.killedBy,
-		oomKill: oomKills(c.cfg.Cgroup) > p.oomBase,
-	})
-	if p.state != dead {
-		c.leave(p)
-	}
-	p.state = dead
-	delete(c.procs, p)
-	if p.listener != nil {
-		p.listener.Close()
-	}
-	if p.socket == "" {
-		p.goodbye = x.Reason
-		c.notify()
-		return
-	}
-	c.exits[p.socket] = x
-	if c.order = append(c.order, p.socket); len(c.order) > keptExits {
-		delete(c.exits, c.order[0])
-		c.order = c.order[1:]
-	}
-	c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process has ended: " + x.Reason})
-	c.broadcast(Event{"exit", p.function, p.version, p.socket, x})
-	c.notify()
-}
-
-func short(version string) string { return version[:min(7, len(version))] }

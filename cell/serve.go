@@ -1,0 +1,125 @@
+package cell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Serve returns the process that serves req's function version, making one of
+// the spare when there is none. The error is an *Error.
+func (c *Cell) Serve(ctx context.Context, req Request) (Status, error) {
+	k := key{req.Function, req.Version}
+	if err := checkServe(req); err != nil {
+		return Status{}, err
+	}
+	c.mu.Lock()
+	s := c.slots[k]
+	if s == nil {
+		s = &slot{done: make(chan struct{})}
+		c.slots[k] = s
+		go c.fill(k, s, req)
+	}
+	c.mu.Unlock()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		return Status{}, &Error{503, "cancelled", ctx.Err().Error(), ""}
+	}
+	if s.err != nil {
+		return Status{}, s.err
+	}
+	return s.proc.status(), nil
+}
+
+func (p *process) status() Status {
+	return Status{Function: p.function, Version: p.version, Socket: p.socket, PID: p.pid, Since: p.since.UTC().Format(time.RFC3339)}
+}
+
+// checkServe refuses what would not be a file name.
+func checkServe(req Request) *Error {
+	name := req.Function
+	if name == "" || len(name) > 80 || name != filepath.Base(name) || name[0] == '.' || req.Version == "" {
+		return &Error{400, "bad_request", fmt.Sprintf("cannot serve function %q, version %q: want a name of at most 80 characters without slashes, and a version", name, req.Version), ""}
+	}
+	return nil
+}
+
+// fill finds a process for a slot; on failure the slot is given up.
+func (c *Cell) fill(k key, s *slot, req Request) {
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	p, err := c.specialise(ctx, req)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.proc = p; err != nil {
+		if !errors.As(err, &s.err) {
+			s.err = &Error{503, "cell_error", err.Error(), ""}
+		}
+	}
+	if (err != nil || p.state != serving) && c.slots[k] == s {
+		delete(c.slots, k)
+	}
+	close(s.done)
+	c.notify()
+}
+
+// specialise turns the spare into the process of one function version.
+func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
+	p, err := c.takeSpare(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.listen(p)
+	if err != nil {
+		c.kill(p, err.Error())
+		return nil, err
+	}
+	req.Op = "load"
+	if err := p.give(l, req); err != nil {
+		c.kill(p, "its channel is broken")
+		return nil, fmt.Errorf("cannot hand the code to a process: %w", err)
+	}
+	select {
+	case m := <-p.loaded:
+		if m.T == "serving" {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if p.state == loading {
+				p.state, p.since = serving, time.Now()
+			}
+			return p, nil
+		}
+		c.kill(p, "its code could not be loaded")
+		if m.Error == nil {
+			m.Error = &Error{400, "load_error", "the code cannot be loaded", ""}
+		}
+		return nil, m.Error
+	case <-p.gone:
+		return nil, &Error{400, "exited_while_loading", "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason, ""}
+	case <-ctx.Done():
+		c.kill(p, fmt.Sprintf("its code took longer than %v to load", loadTimeout))
+		return nil, &Error{400, "load_timeout", fmt.Sprintf("the code took longer than %v to load", loadTimeout), ""}
+	}
+}
+
+// listen makes the next socket for p.
+func (c *Cell) listen(p *process) (*net.UnixListener, error) {
+	path := filepath.Join(c.cfg.Dir, p.socket)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for a function: %w", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, err
+	}
+	c.mu.Lock()
+	p.listener = l
+	c.mu.Unlock()
+	return l, nil
+}
