@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 // Event is a key's new value, or its end.
@@ -109,7 +112,7 @@ type tagged struct {
 // follow delivers the changes after a snapshot until history is lost, and says
 // how.
 func (w *watch) follow(ctx context.Context, from Batch) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	ctx, cancel := context.WithCancel(ownStream(clientv3.WithRequireLeader(ctx)))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -146,6 +149,16 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 		}
 		timer.Reset(m.patience())
 	}
+}
+
+var streams atomic.Int64
+
+// ownStream gives a watch a stream of its own: the client puts watches with
+// equal metadata on one, and etcd reports no progress to any watcher of a
+// stream while one of them has begun past the store's revision, as every watch
+// does that begins after a list.
+func ownStream(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "bulkhead-watch", strconv.FormatInt(streams.Add(1), 10))
 }
 
 // forward tags what ch brings; a channel closed by the client counts as a

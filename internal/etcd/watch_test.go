@@ -100,6 +100,23 @@ func TestWatchKeepsOrderAcrossPrefixes(t *testing.T) {
 	}
 }
 
+// A watch that has just begun, and so waits for a revision to come, must not
+// keep another on the same client from hearing of the last one.
+func TestWatchesDoNotHoldEachOther(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	first := etcd.Watch(t.Context(), cli, "/a/", "/b/")
+	next(t, first)
+	for i := range 20 {
+		put(t, cli, "/a/k", fmt.Sprint(i))
+		second := etcd.Watch(t.Context(), cli, "/c/", "/d/")
+		next(t, second)
+		if b := next(t, first); text(b.Events) != fmt.Sprintf("/a/k=%d", i) {
+			t.Fatalf("%d: %s", i, text(b.Events))
+		}
+	}
+}
+
 // restart stops the server and runs between on nothing, then starts another
 // on the same address and directory.
 func restart(t *testing.T, s *etcd.Server, dir string, between func()) *etcd.Server {
