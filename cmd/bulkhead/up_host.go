@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -309,6 +308,3 @@ func shortID(id string) string {
 	id = strings.TrimPrefix(id, "sha256:")
 	return id[:min(12, len(id))]
 }
-
-// alive reports whether a process is there.
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
