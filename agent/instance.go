@@ -9,8 +9,11 @@ import (
 	"bulkhead/cluster"
 )
 
-// errCellGone ends a wait for a cell that can't come any more.
-var errCellGone = errors.New("the container stopped meanwhile")
+var (
+	// errCellGone also ends a wait for a cell that can't come any more.
+	errCellGone = errors.New("the container stopped")
+	errRefused  = errors.New("the runner's socket failed: its service failed too often")
+)
 
 const (
 	retryMin = 200 * time.Millisecond
@@ -28,6 +31,7 @@ type life struct {
 	retry    time.Time               // not before
 	err      error                   // of the last attempt
 	alive    bool                    // it had a running container when last seen
+	refused  bool                    // its socket had failed when last seen
 	phase    cluster.Phase
 	reason   string
 	since    time.Time
@@ -39,6 +43,15 @@ func (l *life) failed(err error, now time.Time) {
 	l.err = err
 	l.retry = now.Add(min(retryMin<<min(l.failures, 16), retryMax))
 	l.failures++
+}
+
+// stumbled notes trouble that came by itself: the first is mended at once.
+func (l *life) stumbled(err error, now time.Time) {
+	if l.failures == 0 {
+		l.failures = 1
+		return
+	}
+	l.failed(err, now)
 }
 
 // settle forgets old troubles of an instance that has been ready for a while.

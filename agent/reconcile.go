@@ -38,7 +38,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	}
 	for i, l := range a.lives {
 		w, wanted := desired[i]
-		a.noteDeaths(i, l, seen, now)
+		a.noteTrouble(i, l, seen, now)
 		next = min(next, a.dispatch(ctx, i, l, w, tasks[i], seen.Containers[i], now))
 		a.say(i, l, w, wanted, seen, tasks[i], now)
 	}
@@ -96,14 +96,19 @@ func (a *Agent) forget(d Desired, o Observed) {
 	}
 }
 
-// noteDeaths counts a container that stopped by itself, so that a cell that
-// dies over and over is made anew ever more slowly, and ends a worker's wait
-// for a cell that has died.
-func (a *Agent) noteDeaths(i string, l *life, o Observed, now time.Time) {
+// noteTrouble counts containers that stopped and sockets that failed by
+// themselves, so that what breaks over and over is mended ever more slowly;
+// and ends a worker's wait for a cell that has died.
+func (a *Agent) noteTrouble(i string, l *life, o Observed, now time.Time) {
 	l.settle(now)
 	_, alive := o.Alive(i)
 	died := l.alive && !alive
-	l.alive = alive
+	refused := false
+	if names, err := unitNames(i); err == nil {
+		refused = o.Units[names[2]].Active == "failed"
+	}
+	failed := refused && !l.refused
+	l.alive, l.refused = alive, refused
 	if l.cancel != nil {
 		for _, c := range o.Containers[i] {
 			if !c.Running && !l.before[c.ID] {
@@ -112,10 +117,11 @@ func (a *Agent) noteDeaths(i string, l *life, o Observed, now time.Time) {
 		}
 		return
 	}
-	if died && l.failures == 0 {
-		l.failures = 1 // the first is mended at once
-	} else if died {
-		l.failed(errCellGone, now)
+	if died {
+		l.stumbled(errCellGone, now)
+	}
+	if failed {
+		l.stumbled(errRefused, now)
 	}
 }
 

@@ -55,17 +55,26 @@ func (s *Supervisor) prepare(spec serviceSpec, names []string, sockets []int, lo
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := s.handOver(spec, j, cmd.Process.Pid, config, status, files.passed); err != nil {
-		cmd.Process.Kill()
-		cmd.Wait()
-		return nil, err
-	}
 	p, err := newProcess(cmd.Process.Pid, cmd)
 	if err != nil {
 		cmd.Process.Kill()
 		cmd.Wait()
+		return nil, err
 	}
-	return p, err
+	// Noted before it is told what to become: a supervisor killed in between
+	// leaves a helper that ends, or a service that its successor knows of.
+	err = s.store.note(spec.Name, note{Process: p})
+	if err == nil {
+		err = s.handOver(spec, j, p.PID, config, status, files.passed)
+	}
+	if err != nil {
+		p.signal(unix.SIGKILL)
+		<-p.exited
+		p.release()
+		s.store.unnote(spec.Name)
+		return nil, err
+	}
+	return p, nil
 }
 
 // handOver puts the helper, which waits, into its cgroup, tells it what to

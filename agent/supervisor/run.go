@@ -47,6 +47,10 @@ func (s *Supervisor) socketsOf(service string) (string, *entry) {
 // startService starts a service and waits for that. s.mu is held, and given
 // back.
 func (s *Supervisor) startService(ctx context.Context, name string, e *entry) error {
+	if s.closed {
+		s.mu.Unlock()
+		return fmt.Errorf("cannot start unit %s: the supervisor is closed", name)
+	}
 	if e.process != nil {
 		s.mu.Unlock()
 		return nil
@@ -107,9 +111,6 @@ func (s *Supervisor) begin(name string, e *entry) {
 // running notes that a service runs, and watches it. s.mu is held.
 func (s *Supervisor) running(name string, e *entry, p *process) {
 	e.process, e.active, e.begun = p, "active", time.Now()
-	if err := s.store.note(name, note{Process: p}); err != nil {
-		s.log.Error("a later supervisor would not know of this", "error", err)
-	}
 	s.hint()
 	s.work.Go(func() {
 		select {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
 )
@@ -18,7 +19,11 @@ func (s *Systemd) Start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	conn.ResetFailedUnitContext(ctx, name) // fails when there is nothing to reset
+	// These fail when there is nothing to reset.
+	conn.ResetFailedUnitContext(ctx, name)
+	if base, ok := strings.CutSuffix(name, ".socket"); ok {
+		conn.ResetFailedUnitContext(ctx, base+".service")
+	}
 	return s.job(ctx, "start", name, conn.StartUnitContext)
 }
 
