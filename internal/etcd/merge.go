@@ -13,6 +13,7 @@ import (
 type merge struct {
 	seen      []int64 // by watcher: events up to here have arrived
 	pending   []Event
+	waiting   time.Time // since when the first of pending waits
 	delivered int64
 }
 
@@ -22,6 +23,9 @@ func newMerge(watchers int, revision int64) *merge {
 
 // add takes a response and returns the events that may leave, in order.
 func (m *merge) add(r tagged) Batch {
+	if len(m.pending) == 0 {
+		m.waiting = time.Now()
+	}
 	for _, e := range r.Events {
 		m.pending = append(m.pending, Event{
 			Key:      string(e.Kv.Key),
@@ -43,7 +47,9 @@ func (m *merge) release(revision int64) Batch {
 	slices.SortStableFunc(m.pending, func(a, b Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	n, _ := slices.BinarySearchFunc(m.pending, revision+1, func(e Event, r int64) int { return cmp.Compare(e.Revision, r) })
 	b := Batch{Revision: revision, Events: slices.Clone(m.pending[:n])}
-	m.pending = slices.Delete(m.pending, 0, n)
+	if m.pending = slices.Delete(m.pending, 0, n); n > 0 {
+		m.waiting = time.Now()
+	}
 	m.delivered = max(m.delivered, revision)
 	return b
 }
@@ -54,4 +60,9 @@ func (m *merge) patience() time.Duration {
 		return probeAgain
 	}
 	return probeEvery
+}
+
+// stuck says that events have waited too long for a sign.
+func (m *merge) stuck() bool {
+	return len(m.pending) > 0 && time.Since(m.waiting) > stuckAfter
 }

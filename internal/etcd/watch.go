@@ -54,6 +54,9 @@ const (
 	// probeEvery is how often a quiet watch asks for the store's revision, so
 	// that a restore doesn't leave it waiting for a future that is past.
 	probeEvery = 5 * time.Second
+	// stuckAfter is how long changes may wait for it before the watch is begun
+	// anew.
+	stuckAfter = 15 * time.Second
 	// probeAgain is how often it asks while changes wait for the answer.
 	probeAgain = 250 * time.Millisecond
 )
@@ -135,6 +138,9 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 		case err := <-lost:
 			return err
 		case <-timer.C:
+			if m.stuck() {
+				return fmt.Errorf("etcd has not said within %s how far the watch is", stuckAfter)
+			}
 			p.ask(m)
 		case r := <-responses:
 			if err := ended(r, from.cluster); err != nil {
