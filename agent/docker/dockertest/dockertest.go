@@ -4,6 +4,7 @@ package dockertest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -63,7 +64,8 @@ func Probe(t testing.TB, args ...string) string {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { c.ImageRemove(t.Context(), last.Status, image.RemoveOptions{Force: true}) })
+	ctx := context.WithoutCancel(t.Context()) // which ends before cleaning up
+	t.Cleanup(func() { c.ImageRemove(ctx, last.Status, image.RemoveOptions{Force: true}) })
 	return last.Status
 }
 
