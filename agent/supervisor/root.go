@@ -40,11 +40,6 @@ func makeRoot(j jailSpec) error {
 }
 
 func (j jailSpec) fill() error {
-	for _, b := range j.Binds {
-		if err := j.bind(b); err != nil {
-			return err
-		}
-	}
 	if j.Dev {
 		for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
 			path := "/dev/" + name
@@ -63,7 +58,15 @@ func (j jailSpec) fill() error {
 		}
 	}
 	if j.Tmp {
-		return j.mountNew("tmpfs", "/tmp", plain, "mode=1777,size=16m")
+		if err := j.mountNew("tmpfs", "/tmp", plain, "mode=1777,size=16m"); err != nil {
+			return err
+		}
+	}
+	// Last, so that what is bound below /tmp is not covered.
+	for _, b := range j.Binds {
+		if err := j.bind(b); err != nil {
+			return err
+		}
 	}
 	return nil
 }
