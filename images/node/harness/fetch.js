@@ -1,16 +1,15 @@
 'use strict';
 // export default { fetch(request, env, ctx) }: web-standard Request and
-// Response. Those that a handler commonly makes and reads are light classes
-// of ours; whatever needs more (clone, formData, blob, streams as bodies of a
-// Request made by the code) is handed to Node's own, loaded when first needed.
+// Response, as light classes of ours. Node's own come into play only through
+// fetch(), and what it gives is as good an answer as ours.
 
 const P = require('./primordials.js');
 const { served } = require('./invocation.js');
 const { Context } = require('./context.js');
 const { Headers, flatOf } = require('./headers.js');
 const { pump } = require('./webstreams.js');
-const { BODY, NATIVE, native, isLight } = require('./web-body.js');
-const { Request, fromInvocation } = require('./web-request.js');
+const { BODY, native, isStream, isUsed, streamOf } = require('./web-body.js');
+const { Request, fromInvocation, args } = require('./web-request.js');
 const { Response, isBodyless } = require('./web-response.js');
 
 /** The fetch model: { invoke, parses } for an object with a fetch method. */
@@ -33,33 +32,39 @@ class FetchContext extends Context {
   passThroughOnException() {}
 }
 
-/** Sends what fetch() gave. */
+/** Sends what fetch() gave: a Response of ours or Node's. */
 function reply(inv, r) {
   if (inv.done) return;
-  if (r === null || typeof r !== 'object' || typeof r.status !== 'number' || r.headers === undefined) {
-    inv.fail(new P.TypeError('fetch() must return a Response'), 500, 'Script returned something else than a Response.', 'bad_result');
+  const light = r !== null && typeof r === 'object' && typeof r[BODY] === 'function';
+  const wrong = whyNot(r, light);
+  if (wrong !== '') {
+    inv.fail(new P.TypeError(`fetch() must return a Response that can be sent: ${wrong}`), 500, 'Script returned something else than a Response.', 'bad_result');
     return;
   }
   inv.done = true;
-  const light = typeof r[BODY] === 'function', state = light ? r[BODY]() : null;
-  if (r.bodyUsed) {
-    inv.done = false;
-    inv.fail(new P.TypeError('the Response\'s body has been used already'), 500, 'Script returned a used Response.', 'bad_result');
-    return;
-  }
-  const headers = sendable(light ? flatOf(r.headers) : flatten(r.headers), light);
-  const body = light && typeof state.kind !== 'function' ? state.kind : r.body;
+  const state = light ? r[BODY]() : null, headers = sendable(light ? flatOf(r.headers) : flatten(r.headers), light);
+  const whole = light && typeof state.kind !== 'function' && !isStream(state.kind);
+  const body = whole ? state.kind : light ? streamOf(state) : r.body;
   if (light) state.used = true;
-  if (body === null || typeof body === 'string' || body instanceof P.Uint8Array) {
-    if (!isBodyless(r.status) && (body !== null || !inv.isHead)) {
-      headers[headers.length] = 'content-length';
-      headers[headers.length] = `${body === null ? 0 : typeof body === 'string' ? P.byteLength(body) : body.length}`;
-    }
-    inv.respond(r.status, '', headers, inv.isHead ? null : body, true);
-    return;
+  if (whole || body === null) sendWhole(inv, r.status, headers, body);
+  else {
+    inv.respond(r.status, '', headers, null, inv.isHead);
+    if (inv.isHead) body.cancel().catch(() => {}); else pump(inv, body);
   }
-  inv.respond(r.status, '', headers, null, inv.isHead);
-  if (inv.isHead) body.cancel().catch(() => {}); else pump(inv, body);
+}
+
+function whyNot(r, light) {
+  if (r === null || typeof r !== 'object' || typeof r.status !== 'number' || r.headers === undefined) return 'it is none';
+  if (r.status < 101) return 'it is an error';
+  return (light ? isUsed(r[BODY]()) : r.bodyUsed) ? 'its body has been used already' : '';
+}
+
+function sendWhole(inv, status, headers, body) {
+  if (!isBodyless(status) && (body !== null || !inv.isHead)) {
+    headers[headers.length] = 'content-length';
+    headers[headers.length] = `${body === null ? 0 : typeof body === 'string' ? P.byteLength(body) : body.length}`;
+  }
+  inv.respond(status, '', headers, inv.isHead ? null : body, true);
 }
 
 function flatten(headers) {
@@ -83,14 +88,19 @@ function sendable(flat, light) {
   return out;
 }
 
-/** Puts our classes, and a fetch() that takes them, where code looks. */
+/** Puts our classes, and a fetch() that takes them, where code looks. To
+ * delete Node's first keeps them from being loaded only to be replaced. */
 function install() {
-  const put = (name, value) => P.defineProperty(globalThis, name, { __proto__: null, configurable: true, writable: true, enumerable: false, value });
+  const put = (name, value) => {
+    delete globalThis[name];
+    P.defineProperty(globalThis, name, { __proto__: null, configurable: true, writable: true, enumerable: false, value });
+  };
   put('Headers', Headers);
   put('Request', Request);
   put('Response', Response);
-  put('fetch', function fetch(input, init) {
-    return native().fetch(isLight(input) ? input[NATIVE]() : input, init);
+  put('fetch', async function fetch(input, init) {
+    const own = input !== null && typeof input === 'object' && typeof input[BODY] === 'function';
+    return own ? native.fetch(...args(input, init)) : native.fetch(input, init);
   });
 }
 

@@ -23,6 +23,7 @@ class Invocation extends Exchange {
     this.early = null;     // what came before anybody asked for the stream
     this.request = null;   // the object that gets the body as a stream
     this.response = null;  // the object that streams the response
+    this.aborter = null;   // tells code that asked for a signal that its client has gone
   }
 
   get requestId() { return this.field(FIELD.id); }
@@ -64,9 +65,12 @@ class Invocation extends Exchange {
   /** The requester has gone, or wants no more. */
   gone(code, reason) {
     this.done = true;
-    if (this.request === null && this.response === null) return;
+    if (this.request === null && this.response === null && this.aborter === null) return;
     P.alsRun(als, this, tellGone, this, code, reason);
   }
+
+  /** An AbortSignal for when the requester goes before the answer has ended. */
+  get signal() { return (this.aborter ??= new AbortController()).signal; }
 
   granted(credit) {
     if (this.queue === null) super.granted(credit);
@@ -129,6 +133,7 @@ function grantedIn(inv, credit) { inv.grantedNow(credit); }
 function tellGone(inv, code, reason) {
   if (inv.request !== null) inv.request.gone(code, reason);
   if (inv.response !== null) inv.response.gone(code, reason);
+  if (inv.aborter !== null) inv.aborter.abort();
 }
 
 /** An error as clients of Webtask know it. */

@@ -1,80 +1,95 @@
 'use strict';
-// The Request that fetch() is called with: everything is read from the frames
-// when it is first asked for. What it cannot do it hands to Node's own.
+// Request: the one that fetch(request) is called with, read from the frames
+// as far as it is asked for, and those that code makes to call others.
 
 const P = require('./primordials.js');
 const C = require('./codec.js');
-const { make: makeHeaders } = require('./headers.js');
+const { Headers, make: makeHeaders } = require('./headers.js');
 const { requestStream } = require('./webstreams.js');
-const { Body, WithBody, BODY, NATIVE, native, isLight } = require('./web-body.js');
+const { Body, WithBody, BODY, extract, cloneBody } = require('./web-body.js');
 
 const { FIELD } = C;
+const upper = P.uncurry(String.prototype.toUpperCase);
+const NORMAL = /^(delete|get|head|options|post|put)$/i, METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+// What else a Request has; only fetch() does something with it.
+const OPTIONS = { redirect: 'follow', cache: 'default', credentials: 'same-origin', integrity: '', keepalive: false, mode: 'cors', referrer: 'about:client', referrerPolicy: '' };
 
 class Request extends WithBody {
   #inv = null;
-  #headers;
+  #method;
   #url;
-  #native = null; // once made, it owns the body
-  #stream;
+  #headers;
+  #signal;
+  #options = OPTIONS;
 
-  constructor(input, init) {
+  constructor(input, init = {}) {
     super();
     if (input === BODY) { this.#inv = init; return; }
-    return new (native().Request)(isLight(input) ? input[NATIVE]() : input, init);
+    const from = input !== null && typeof input === 'object' && typeof input.method === 'string' ? input : null;
+    this.#url = new URL(from === null ? `${input}` : from.url).href;
+    this.#method = methodOf(init.method ?? from?.method ?? 'GET');
+    this.#headers = new Headers(init.headers ?? from?.headers);
+    this.#signal = init.signal ?? from?.signal;
+    this.#options = P.create(OPTIONS);
+    for (const name of P.keys(OPTIONS)) {
+      const value = init[name] ?? from?.[name];
+      if (value !== undefined) this.#options[name] = value;
+    }
+    this.#takeBody(from, init.body);
   }
 
-  static [Symbol.hasInstance](v) { return v !== null && typeof v === 'object' && (#inv in v || v instanceof native.loaded().Request); }
+  #takeBody(from, body) {
+    const state = body === undefined && from !== null && from.body !== null ? new Body(from.body, '') : extract(body);
+    if (state.kind !== null && (this.#method === 'GET' || this.#method === 'HEAD')) throw new P.TypeError(`Request: ${this.#method} has no body`);
+    if (state.type !== '' && !this.#headers.has('content-type')) this.#headers.set('content-type', state.type);
+    this[BODY](state);
+  }
 
-  get method() { return this.#inv.method; }
+  static [Symbol.hasInstance](v) { return v !== null && typeof v === 'object' && (#inv in v || v[Symbol.toStringTag] === 'Request'); }
+
+  get method() { return this.#method ??= this.#inv.method; }
   get url() { return this.#url ??= urlOf(this.#inv); }
   get headers() { return this.#headers ??= headersOf(this.#inv); }
-  get signal() { return this[NATIVE]().signal; }
+  get signal() { return this.#signal ??= this.#inv === null ? new AbortController().signal : this.#inv.signal; }
+  get destination() { return ''; }
+  get duplex() { return 'half'; }
   get [Symbol.toStringTag]() { return 'Request'; }
 
-  get body() {
-    if (this.#native !== null) return this.#native.body;
-    const state = this[BODY]();
-    return state.kind === null ? null : this.#stream ??= requestStream(this.#inv, state);
+  clone() {
+    const twin = new Request(this.url, { method: this.method, headers: this.headers, signal: this.#signal, ...this.#options });
+    twin[BODY](cloneBody(this[BODY]()));
+    return twin;
   }
 
-  get bodyUsed() {
-    if (this.#native !== null) return this.#native.bodyUsed;
-    return this.#stream === undefined ? this[BODY]().used : this.#stream.locked;
+  [BODY](set) { return super[BODY](set) ?? super[BODY](bodyOf(this.#inv)); }
+
+  static {
+    for (const name of P.keys(OPTIONS)) {
+      P.defineProperty(Request.prototype, name, { __proto__: null, configurable: true, enumerable: true, get() { return this.#options[name]; } });
+    }
   }
 
-  clone() { return this[NATIVE]().clone(); }
-  text() { return this.#read('text', super.text); }
-  json() { return this.#read('json', super.json); }
-  bytes() { return this.#read('bytes', super.bytes); }
-  arrayBuffer() { return this.#read('arrayBuffer', super.arrayBuffer); }
-
-  #read(how, light) {
-    return this.#native === null && this.#stream === undefined ? light.call(this) : this[NATIVE]()[how]();
-  }
-
-  [BODY](set) { return super[BODY](set) ?? super[BODY](bodyState(this.#inv)); }
-
-  /** This request as Node's own Request, which takes the body over. */
-  [NATIVE]() {
-    if (this.#native !== null) return this.#native;
-    const bodyless = this.method === 'GET' || this.method === 'HEAD';
-    const init = { method: this.method, headers: [...this.headers], duplex: 'half', body: bodyless ? undefined : this.body };
-    return this.#native = new (native().Request)(this.url, init);
+  /** This request as arguments for Node's own fetch(). */
+  static args(r, init) {
+    const body = r.method === 'GET' || r.method === 'HEAD' ? undefined : r.body ?? undefined;
+    return [r.url, { ...r.#options, method: r.method, headers: [...r.headers], signal: r.#signal, body, duplex: 'half', ...init }];
   }
 }
 
-// What these say of a request that a server got never changes.
-for (const [name, value] of Object.entries({ redirect: 'follow', cache: 'default', credentials: 'same-origin', destination: '', integrity: '', keepalive: false, mode: 'cors', referrer: 'about:client', referrerPolicy: '', duplex: 'half' })) {
-  P.defineProperty(Request.prototype, name, { __proto__: null, configurable: true, enumerable: true, get: () => value });
+
+function methodOf(v) {
+  const method = `${v}`;
+  if (!P.test(METHOD, method)) throw new P.TypeError(`Request: ${P.stringify(method)} is not a method`);
+  return P.test(NORMAL, method) ? upper(method) : method;
 }
 
+/** The Request of an invocation. */
 function fromInvocation(inv) { return new Request(BODY, inv); }
 
-function bodyState(inv) {
-  const state = new Body(null);
-  if (!inv.inEnded || inv.request !== null) state.kind = () => requestStream(inv, state);
-  else if (inv.first !== null) state.kind = inv.first;
-  return state;
+function bodyOf(inv) {
+  if (inv.inEnded && inv.early === null) return new Body(inv.first, '');
+  return new Body(() => requestStream(inv), '');
 }
 
 function urlOf(inv) {
@@ -90,4 +105,7 @@ function headersOf(inv) {
   return makeHeaders(flat);
 }
 
-module.exports = { Request, fromInvocation };
+const { args } = Request;
+delete Request.args;
+
+module.exports = { Request, fromInvocation, args };

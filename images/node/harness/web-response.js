@@ -1,10 +1,10 @@
 'use strict';
-// The Response that fetch() returns: cheap to make of text or bytes, Node's
-// own behind it for anything else.
+// The Response that fetch() returns: cheap to make of text or bytes, and of
+// anything else that the standard allows.
 
 const P = require('./primordials.js');
 const { Headers } = require('./headers.js');
-const { Body, WithBody, BODY, NATIVE, native } = require('./web-body.js');
+const { WithBody, BODY, extract, cloneBody, native } = require('./web-body.js');
 
 const NULL_BODY = new P.Set([101, 204, 205, 304]);
 const has = P.uncurry(P.Set.prototype.has);
@@ -17,27 +17,17 @@ class Response extends WithBody {
   #statusText = '';
   #headers;
   #init;
-  #native;
-  #stream;
+  #type = 'default';
 
   constructor(body, init) {
     super();
-    const state = new Body(null);
-    this[BODY](state);
     if (init !== undefined && init !== null) {
       if (init.status !== undefined) this.#status = checkStatus(init.status);
       if (init.statusText !== undefined) this.#statusText = `${init.statusText}`;
       this.#init = init.headers;
     }
-    if (body === undefined || body === null) return;
-    if (isBodyless(this.#status)) throw new P.TypeError(`Response: a response of status ${this.#status} has no body`);
-    if (typeof body !== 'object') state.kind = `${body}`;
-    else if (body instanceof P.Uint8Array) state.kind = body.slice();
-    else if (P.isView(body)) state.kind = P.from(body.buffer, body.byteOffset, body.byteLength).slice();
-    else {
-      this.#native = new (native().Response)(body);
-      state.kind = () => this.#native.body;
-    }
+    this[BODY](extract(body));
+    if (body !== undefined && body !== null && isBodyless(this.#status)) throw new P.TypeError(`Response: a response of status ${this.#status} has no body`);
   }
 
   static json(value, init) {
@@ -53,48 +43,37 @@ class Response extends WithBody {
     return new Response(null, { status, headers: { location: new URL(url).href } });
   }
 
-  static error() { return native().Response.error(); }
-  static [Symbol.hasInstance](v) { return v !== null && typeof v === 'object' && (#status in v || v instanceof native.loaded().Response); }
+  static error() {
+    const r = new Response();
+    r.#status = 0;
+    r.#type = 'error';
+    return r;
+  }
+
+  static [Symbol.hasInstance](v) {
+    return v !== null && typeof v === 'object' && (#status in v || native.Response !== null && v instanceof native.Response);
+  }
 
   get status() { return this.#status; }
   get statusText() { return this.#statusText; }
   get ok() { return this.#status >= 200 && this.#status <= 299; }
-  get type() { return 'default'; }
+  get type() { return this.#type; }
   get url() { return ''; }
   get redirected() { return false; }
   get [Symbol.toStringTag]() { return 'Response'; }
 
   get headers() {
     if (this.#headers !== undefined) return this.#headers;
-    const h = this.#headers = new Headers(this.#init), { kind } = this[BODY]();
-    if (!h.has('content-type')) {
-      const type = typeof kind === 'string' ? 'text/plain;charset=UTF-8' : this.#native?.headers.get('content-type');
-      if (type) h.set('content-type', type);
-    }
+    const h = this.#headers = new Headers(this.#init), { type } = this[BODY]();
+    if (type !== '' && !h.has('content-type')) h.set('content-type', type);
     return h;
   }
 
-  get body() {
-    const state = this[BODY]();
-    if (state.kind === null) return null;
-    return this.#stream ??= typeof state.kind === 'function' ? state.kind() : new Blob([state.kind]).stream();
-  }
-
-  get bodyUsed() { return this[BODY]().used || this.#stream !== undefined && this.#stream.locked; }
-
   clone() {
-    const state = this[BODY]();
-    if (this.bodyUsed) throw new P.TypeError('clone(): the body has been used already');
-    const twin = new Response(null, { status: this.#status, statusText: this.#statusText, headers: this.headers });
-    if (typeof state.kind !== 'function') { twin[BODY]().kind = state.kind; return twin; }
-    const [a, b] = state.kind().tee();
-    state.kind = () => a;
-    twin[BODY]().kind = () => b;
-    this.#stream = undefined;
+    const twin = new Response(null, { status: this.#status || 200, statusText: this.#statusText, headers: this.headers });
+    twin[BODY](cloneBody(this[BODY]()));
     return twin;
   }
-
-  [NATIVE]() { return new (native().Response)(this.body, { status: this.#status, headers: [...this.headers] }); }
 }
 
 function checkStatus(v) {

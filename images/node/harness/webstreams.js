@@ -5,8 +5,7 @@ const P = require('./primordials.js');
 const { CODE } = require('./codec.js');
 
 /** The request's body as a stream of bytes. */
-function requestStream(inv, state) {
-  state.used = true;
+function requestStream(inv) {
   let controller, held = 0;
   const stream = new ReadableStream({
     start(c) { controller = c; },

@@ -124,15 +124,21 @@ const fetches = [
   ['nothing', 'new Response(null, { status: 204 })', 204, {}, ''],
   ['a redirection', 'Response.redirect("https://example.com/x", 303)', 303, { location: 'https://example.com/x', 'content-length': '0' }, ''],
   ['a blob', 'new Response(new Blob(["bl", "ob"], { type: "text/x" }))', 200, { 'content-type': 'text/x' }, 'blob'],
-  ['a form', 'new Response(new URLSearchParams({ a: "1 2" }))', 200, { 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' }, 'a=1+2'],
+  ['a form', 'new Response(new URLSearchParams({ a: "1 2" }))', 200, { 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8', 'content-length': '5' }, 'a=1+2'],
   ['the request\'s body, streamed through', 'new Response(request.body)', 200, {}, 'body'],
   ['text()', 'new Response(await request.text() + request.bodyUsed)', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '8' }, 'bodytrue'],
-  ['arrayBuffer()', 'new Response(await request.arrayBuffer())', 200, {}, 'body'],
+  ['arrayBuffer()', 'new Response(await request.arrayBuffer())', 200, { 'content-length': '4' }, 'body'],
   ['bytes()', 'new Response(await request.bytes())', 200, { 'content-length': '4' }, 'body'],
   ['a clone of each', 'new Response(await request.clone().text() + await request.text() + await new Response("x").clone().text())', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '9' }, 'bodybodyx'],
   ['headers', 'new Response([...request.headers].join("|") + request.headers.get("X-Q"))', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '26' }, 'host,host.example|x-q,vvvv'],
   ['cookies', 'const h = new Headers(); h.append("set-cookie", "a=1"); h.append("set-cookie", "b=2"); return new Response("", { headers: h }', 200, null, ''],
   ['env holds the secrets', 'new Response(env.k)', 200, { 'content-type': 'text/plain;charset=UTF-8', 'content-length': '1' }, 'v'],
+  ['a form with a file', 'const f = new FormData(); f.append("a", "1"); f.append("b", new Blob(["file"]), "f.txt"); const g = await new Response(f).formData(); return new Response(g.get("a") + await g.get("b").text() + g.get("b").name', 200, null, '1filef.txt'],
+  ['an async iterable', 'new Response((async function* () { yield Buffer.from("a"); yield Buffer.from("b"); })())', 200, {}, 'ab'],
+  ['a response that fetch() gave', 'await fetch("data:text/x,fetched")', 200, { 'content-type': 'text/x' }, 'fetched'],
+  ['a Request passed to fetch()', 'await fetch(new Request("data:text/y,req", { headers: { a: "b" } }))', 200, { 'content-type': 'text/y' }, 'req'],
+  ['a Request made of the request', 'const r = new Request("http://x/", request); return new Response(r.method + await r.text() + r.headers.get("x-q")', 200, null, 'POSTbodyvv'],
+  ['a signal that has not fired', 'new Response(String(request.signal.aborted))', 200, null, 'false'],
   ['instanceof', 'new Response(String([request instanceof Request, new Response() instanceof Response, new Request("http://x/") instanceof Request, await new Request("http://x/", { method: "POST", body: "n" }).text()]))', 200, null, 'true,true,true,n'],
 ];
 
@@ -153,6 +159,19 @@ for (const [name, expression, status, headers, text] of fetches) {
     });
   }
 }
+
+test('fetch: a client that goes aborts the request\'s signal', async () => {
+  await using p = await serve('export default { fetch(request) { request.signal.addEventListener("abort", () => console.log("aborted")); return new Promise(() => {}); } }');
+  const id = p.client.open({});
+  await p.client.sync();
+  p.client.reset(id, 1);
+  await p.log((l) => l.m === 'aborted');
+});
+
+test('a process that does not call fetch() does not load undici', async () => {
+  const r = await invoke('export default { fetch: async (request) => Response.json([await request.text(), process.moduleLoadList.filter((m) => /undici/.test(m))]) }', { method: 'POST' }, 'x');
+  assert.deepEqual(r.json, ['x', []]);
+});
 
 for (const [name, code, error] of [
   ['what is no Response', 'return 1', 'Script returned something else than a Response.'],
