@@ -66,6 +66,7 @@ func (r *specRecord) again(tenant string, e etcd.Event) *specRecord {
 type placed struct {
 	host string
 	cluster.Placement
+	json      []byte // until it is written
 	sum       uint64 // hash of its JSON
 	created   int64  // revision at which it came here; unseen until it comes back to us
 	rendering rendering

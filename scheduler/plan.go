@@ -73,7 +73,6 @@ type change struct {
 	tenant  *tenant
 	force   *specRecord // the spec in force; nil: none
 	applied int64       // its revision
-	puts    []*placed
 	deletes []*placed
 	other   []etcd.Op // applied spec and status
 	leaving []string  // why instances leave where they are
@@ -297,9 +296,9 @@ func (c *change) put(p *placed) bool {
 		c.reasons = append(c.reasons, fmt.Sprintf("%s on %s: %v", p.Instance, p.host, err))
 		return false
 	}
-	p.sum = sum(mustMarshal(p.Placement))
+	p.json = mustMarshal(p.Placement)
+	p.sum = sum(p.json)
 	c.snapshot.put(p, c.now)
-	c.puts = append(c.puts, p)
 	return true
 }
 

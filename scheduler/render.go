@@ -54,8 +54,9 @@ func (c *change) done() [][]etcd.Op {
 	needed := map[string]bool{} // host/unit
 	for _, p := range c.ordered() {
 		group := c.unitPuts(p, needed)
-		if slices.Contains(c.puts, p) {
-			group = append(group, etcd.Put(cluster.PlacementKey(p.host, p.Instance), mustMarshal(p.Placement)))
+		if p.json != nil {
+			group = append(group, etcd.Put(cluster.PlacementKey(p.host, p.Instance), p.json))
+			p.json = nil
 		}
 		groups = append(groups, group)
 	}
