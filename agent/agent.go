@@ -28,6 +28,7 @@ type Agent struct {
 	room    chan struct{}                 // a place for each worker
 	work    sync.WaitGroup                // watches and workers
 	ready   chan struct{}                 // closed after the first round
+	blind   bool                          // containers can't be seen
 	known   bool                          // etcd, or our patience with it, has spoken
 }
 
@@ -57,7 +58,7 @@ func New(c Config) (*Agent, error) {
 	}
 	return &Agent{
 		cfg: c, book: book, uids: uids,
-		observer: &observer{paths: p, services: c.Services, containers: c.Containers, versions: map[string]fileVersion{}},
+		observer: newObserver(p, c.Services, c.Containers),
 		executor: &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log},
 		lives:    map[string]*life{}, follows: map[string]context.CancelFunc{},
 		changes: make(chan func()), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),

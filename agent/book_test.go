@@ -142,7 +142,7 @@ func TestUIDsAreKeptAndNeverShared(t *testing.T) {
 	if again, _ := u.of("acme.1"); again != b {
 		t.Errorf("user %d became %d", b, again)
 	}
-	if err := u.free("acme.0"); err != nil {
+	if err := u.freeAll(func(i string) bool { return i == "acme.0" }); err != nil {
 		t.Fatal(err)
 	}
 	if c, _ := u.of("globex.0"); c != a {

@@ -18,8 +18,11 @@ func Cleanup(ctx context.Context, c Config) error {
 		return err
 	}
 	p := c.Host.Paths
-	o := &observer{paths: p, services: c.Services, containers: c.Containers, versions: map[string]fileVersion{}}
+	o := newObserver(p, c.Services, c.Containers)
 	seen, err := o.observe(ctx)
+	if err == nil {
+		err = seen.Blind
+	}
 	if err != nil {
 		return fmt.Errorf("cannot clean up: %w", err)
 	}

@@ -19,6 +19,8 @@ import (
 const (
 	// cellPatience is how long a cell may take to open its control socket.
 	cellPatience = 10 * time.Second
+	// taskPatience is how long any task may take.
+	taskPatience = time.Minute
 	// tellPatience is how long a runner may take to confirm what it is told.
 	tellPatience = 5 * time.Second
 )
@@ -45,6 +47,8 @@ func (x *executor) run(ctx context.Context, tasks []Task, w Want) error {
 }
 
 func (x *executor) do(ctx context.Context, t Task, w Want) error {
+	ctx, cancel := context.WithTimeout(ctx, taskPatience)
+	defer cancel()
 	dir := x.paths.InstanceDir(t.Instance)
 	switch t.Action {
 	case MakeDirs:

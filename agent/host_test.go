@@ -2,10 +2,12 @@ package agent_test
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/agent/systemd"
+	"bulkhead/cluster"
 	"bulkhead/test/host"
 )
 
@@ -34,5 +36,41 @@ func TestOnHostWithSystemd(t *testing.T) {
 	if err != nil {
 		status, _ := h.Try("journalctl", "--no-pager", "--lines=50", "--unit=bulkhead-*")
 		t.Errorf("tests on the host: %v\n%s", err, status)
+	}
+}
+
+// TestAgentGoesOnWhileDockerIsAway stops the host's Docker, whose containers
+// go on (live-restore), and starts another agent meanwhile.
+func TestAgentGoesOnWhileDockerIsAway(t *testing.T) {
+	if !systemd.Running() {
+		t.Skip("would stop this machine's Docker")
+	}
+	s := newSite(t, "agenttest-blind")
+	s.start()
+	p := s.placement("blind.0", dockertest.Probe(t))
+	s.place(p)
+	before := s.awaitReady("blind.0")
+	systemctl := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
+			t.Fatalf("systemctl %v: %v: %s", args, err, out)
+		}
+	}
+	systemctl("stop", "docker.socket", "docker.service")
+	t.Cleanup(func() { systemctl("start", "docker.service") })
+	s.stop()
+	at := s.revision()
+	s.start()
+	s.awaitTakenOver("blind.0", at)
+	if status := s.call("blind.0"); status != 401 {
+		t.Errorf("status %d without Docker, want 401", status)
+	}
+	p.Keys[0].KID = "rotated"
+	placed := s.place(p)
+	s.await("blind.0", func(i cluster.Instance, _ bool) bool { return i.Placement == placed && i.Phase == cluster.Ready })
+	systemctl("start", "docker.service")
+	now := s.await("blind.0", func(i cluster.Instance, _ bool) bool { return i.Container != "" && i.Phase == cluster.Ready })
+	if now.Container != before.Container {
+		t.Errorf("the container was %.12s and is %.12s", before.Container, now.Container)
 	}
 }

@@ -70,7 +70,8 @@ func (l *life) enter(p cluster.Phase, reason string, now time.Time) {
 }
 
 // judge says which phase an instance is in, and why, if it is not ready.
-func judge(i string, w Want, o Observed, tasks []Task, err error) (cluster.Phase, string) {
+// Without sight of containers, a cell that answers is one that runs.
+func (l *life) judge(i string, w Want, o Observed, tasks []Task) (cluster.Phase, string) {
 	c, alive := o.Alive(i)
 	names, nameErr := unitNames(i)
 	if nameErr != nil {
@@ -80,10 +81,10 @@ func judge(i string, w Want, o Observed, tasks []Task, err error) (cluster.Phase
 	switch {
 	case w.Missing != "":
 		return cluster.Starting, w.Missing
-	case alive && c.Config == w.Container.Config() && o.Dirs[i].Answers && socket.Active == "active":
+	case (alive && c.Config == w.Container.Config() || o.Blind != nil) && o.Dirs[i].Answers && socket.Active == "active":
 		return cluster.Ready, ""
-	case err != nil:
-		return cluster.Failed, err.Error()
+	case l.err != nil:
+		return cluster.Failed, l.err.Error()
 	case len(tasks) > 0:
 		return cluster.Starting, fmt.Sprintf("%s: %s", tasks[0].Action, tasks[0].Reason)
 	}
@@ -93,6 +94,9 @@ func judge(i string, w Want, o Observed, tasks []Task, err error) (cluster.Phase
 // report is what is said in etcd about an instance.
 func (a *Agent) report(i string, w Want, o Observed, l *life, tasks []Task) cluster.Instance {
 	c, _ := o.Alive(i)
+	if o.Blind != nil {
+		c.ID = l.told.Container
+	}
 	r := cluster.Instance{
 		Tenant: w.Placement.Tenant, Instance: i, Host: a.cfg.Host.Name,
 		Phase: l.phase, Reason: l.reason, Since: l.since.UTC(),

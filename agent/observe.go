@@ -21,6 +21,9 @@ type Observed struct {
 	Units      map[string]units.State // by name
 	Containers map[string][]Container // by instance
 	Dirs       map[string]Dir         // by instance
+	// Blind says why nothing is known of containers; nil: Containers are all
+	// there are.
+	Blind error
 }
 
 // Dir is what an instance's directory holds.
@@ -66,7 +69,15 @@ type observer struct {
 	services   Services
 	containers Containers
 	versions   map[string]fileVersion
+	answered   map[string]string // by instance: the container whose cell has answered
 }
+
+func newObserver(paths cluster.Paths, s Services, c Containers) *observer {
+	return &observer{paths: paths, services: s, containers: c, versions: map[string]fileVersion{}, answered: map[string]string{}}
+}
+
+// lookPatience is how long one look at the host may take.
+const lookPatience = 10 * time.Second
 
 type fileVersion struct {
 	modified time.Time
@@ -75,6 +86,8 @@ type fileVersion struct {
 }
 
 func (o *observer) observe(ctx context.Context) (Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
 	seen := Observed{Units: map[string]units.State{}, Containers: map[string][]Container{}, Dirs: map[string]Dir{}}
 	states, err := o.services.States(ctx, "bulkhead-")
 	if err != nil {
@@ -84,9 +97,7 @@ func (o *observer) observe(ctx context.Context) (Observed, error) {
 		seen.Units[s.Name] = s
 	}
 	cs, err := o.containers.List(ctx)
-	if err != nil {
-		return seen, fmt.Errorf("cannot observe containers: %w", err)
-	}
+	seen.Blind = err
 	for _, c := range cs {
 		seen.Containers[c.Instance] = append(seen.Containers[c.Instance], c)
 	}
@@ -95,8 +106,11 @@ func (o *observer) observe(ctx context.Context) (Observed, error) {
 		return seen, fmt.Errorf("cannot observe directories: %w", err)
 	}
 	for _, d := range dirs {
-		_, alive := seen.Alive(d.Name())
-		seen.Dirs[d.Name()] = o.dir(o.paths.InstanceDir(d.Name()), alive)
+		dir := o.paths.InstanceDir(d.Name())
+		contents := o.dir(dir)
+		c, alive := seen.Alive(d.Name())
+		contents.Answers = alive && o.answers(d.Name(), c.ID, dir) || seen.Blind != nil && answers(controlSocket(dir))
+		seen.Dirs[d.Name()] = contents
 	}
 	return seen, nil
 }
@@ -106,7 +120,7 @@ func instancesDir(p cluster.Paths) string { return filepath.Join(p.Run, "instanc
 // toldFile is where [Dir].Told is kept.
 func toldFile(d cluster.InstanceDir) string { return filepath.Join(d.Private(), "told") }
 
-func (o *observer) dir(d cluster.InstanceDir, alive bool) Dir {
+func (o *observer) dir(d cluster.InstanceDir) Dir {
 	seen := Dir{Whole: true, Functions: map[string]string{}}
 	for _, path := range []string{d.Functions(), d.Cell(), d.Root()} {
 		if _, err := os.Stat(path); err != nil {
@@ -120,8 +134,21 @@ func (o *observer) dir(d cluster.InstanceDir, alive bool) Dir {
 	for _, f := range files {
 		seen.Functions[strings.TrimSuffix(f.Name(), ".json")] = o.version(filepath.Join(d.Functions(), f.Name()), f)
 	}
-	seen.Answers = alive && answers(controlSocket(d))
 	return seen
+}
+
+// answers says whether the cell of a running container has taken a
+// connection. It asks each container until it has, and then no more: a cell
+// that is frozen or busy is not a dead one, and our own unanswered
+// connections must not pile up at its door.
+func (o *observer) answers(instance, container string, d cluster.InstanceDir) bool {
+	if o.answered[instance] != container {
+		if !answers(controlSocket(d)) {
+			return false
+		}
+		o.answered[instance] = container
+	}
+	return true
 }
 
 // version returns the version of the function in a file, "" if it has none.
@@ -148,8 +175,12 @@ func (o *observer) version(path string, f fs.DirEntry) string {
 // controlSocket is where an instance's cell listens for its runner.
 func controlSocket(d cluster.InstanceDir) string { return filepath.Join(d.Cell(), "control.sock") }
 
-// answers says whether a unix socket takes connections.
+// answers says whether a unix socket takes connections. It follows no link:
+// tenants' code may be able to put one there.
 func answers(path string) bool {
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
 		return false

@@ -75,7 +75,9 @@ func planInstance(i string, w Want, o Observed) []Task {
 	dir := o.Dirs[i]
 	p.files(w, dir)
 	restart := p.units(w, o)
-	p.container(w, o)
+	if o.Blind == nil {
+		p.container(w, o)
+	}
 	socket, service := o.Units[w.Units[2].Name], o.Units[w.Units[3].Name]
 	if !socket.Up() {
 		p.add(StartSocket, "its socket is %s", state(socket.Active))
@@ -86,7 +88,7 @@ func planInstance(i string, w Want, o Observed) []Task {
 	case service.Up() && dir.Told != w.Config():
 		p.add(TellRunner, "keys, limits or functions have changed since it last heard")
 	}
-	if !dir.Answers || p.has(CreateContainer) {
+	if o.Blind == nil && (!dir.Answers || p.has(CreateContainer)) {
 		p.add(AwaitCell, "its cell does not answer yet")
 	}
 	return p.tasks
@@ -161,6 +163,9 @@ func planGone(i string, d Desired, o Observed) []Task {
 	there := func(name string) bool { _, ok := o.Units[name]; return ok }
 	if stop := slices.DeleteFunc([]string{names[2], names[3]}, func(n string) bool { return !there(n) }); len(stop) > 0 {
 		p.add(RemoveUnits, why).Units = stop
+	}
+	if o.Blind != nil {
+		return p.tasks // what serves requests has gone; the rest waits for Docker
 	}
 	for _, c := range o.Containers[i] {
 		p.add(RemoveContainer, why).Container = c.ID

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +91,9 @@ func TestPlan(t *testing.T) {
 			*o = Observed{}
 			w.Missing = "unit not written yet"
 		}, ""},
+		{"while Docker can't be asked, what needs no container is done", func(w *Want, o *Observed) {
+			w.Keys, o.Containers, o.Blind = []byte("{}"), nil, errors.New("docker is away")
+		}, "write keys, tell runner"},
 		{"a cell that takes no connections yet is waited for", func(_ *Want, o *Observed) {
 			d := o.Dirs["acme.0"]
 			d.Answers = false

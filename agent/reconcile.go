@@ -24,6 +24,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		}
 		return observeAgain
 	}
+	a.noteSight(seen.Blind)
 	tasks := map[string][]Task{}
 	for _, t := range Plan(desired, seen) {
 		tasks[t.Instance] = append(tasks[t.Instance], t)
@@ -83,17 +84,35 @@ func (a *Agent) life(i string) *life {
 
 // forget drops instances that are neither desired nor there.
 func (a *Agent) forget(d Desired, o Observed) {
+	if o.Blind != nil {
+		return
+	}
 	there := o.instances()
-	for i, l := range a.lives {
-		if _, wanted := d[i]; wanted || there[i] || l.cancel != nil {
-			continue
-		}
-		delete(a.lives, i)
-		a.presence.Remove(cluster.InstanceKey(a.cfg.Host.Name, i))
-		if err := a.uids.free(i); err != nil {
-			a.cfg.Log.Error("user stays allotted", "instance", i, "error", err)
+	gone := func(i string) bool {
+		_, wanted := d[i]
+		return !wanted && !there[i] && (a.lives[i] == nil || a.lives[i].cancel == nil)
+	}
+	for i := range a.lives {
+		if gone(i) {
+			delete(a.lives, i)
+			delete(a.observer.answered, i)
+			a.presence.Remove(cluster.InstanceKey(a.cfg.Host.Name, i))
 		}
 	}
+	if err := a.uids.freeAll(gone); err != nil {
+		a.cfg.Log.Error("users stay allotted", "error", err)
+	}
+}
+
+// noteSight says once when Docker can't be asked, and when it can again.
+func (a *Agent) noteSight(blind error) {
+	switch {
+	case blind != nil && !a.blind:
+		a.cfg.Log.Error("containers can't be seen to: what runs goes on as it is", "error", blind)
+	case blind == nil && a.blind:
+		a.cfg.Log.Info("containers can be seen to again")
+	}
+	a.blind = blind != nil
 }
 
 // noteTrouble counts containers that stopped and sockets that failed by
@@ -102,6 +121,9 @@ func (a *Agent) forget(d Desired, o Observed) {
 func (a *Agent) noteTrouble(i string, l *life, o Observed, now time.Time) {
 	l.settle(now)
 	_, alive := o.Alive(i)
+	if o.Blind != nil {
+		alive = l.alive
+	}
 	died := l.alive && !alive
 	refused := false
 	if names, err := unitNames(i); err == nil {
@@ -179,7 +201,7 @@ func (a *Agent) say(i string, l *life, w Want, wanted bool, o Observed, tasks []
 		}
 		return
 	}
-	phase, reason := judge(i, w, o, tasks, l.err)
+	phase, reason := l.judge(i, w, o, tasks)
 	l.enter(phase, reason, now)
 	l.told = a.report(i, w, o, l, tasks)
 	a.set(key, l.told)

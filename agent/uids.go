@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 )
 
@@ -49,12 +50,13 @@ func (u *uids) of(instance string) (int, error) {
 	return 0, fmt.Errorf("cannot allot a user to %s: all %d are taken", instance, lastUID-FirstUID+1)
 }
 
-// free gives back the user of an instance of which nothing is left.
-func (u *uids) free(instance string) error {
-	if _, ok := u.by[instance]; !ok {
+// freeAll gives back the users of instances of which nothing is left.
+func (u *uids) freeAll(gone func(instance string) bool) error {
+	before := len(u.by)
+	maps.DeleteFunc(u.by, func(i string, _ int) bool { return gone(i) })
+	if len(u.by) == before {
 		return nil
 	}
-	delete(u.by, instance)
 	return u.save()
 }
 
