@@ -42,6 +42,15 @@ function reply(inv, r) {
     return;
   }
   inv.done = true;
+  try {
+    send(inv, r, light);
+  } catch (e) { // headers too large, or not Latin-1
+    inv.done = false;
+    inv.fail(e, 500, 'Script returned something else than a Response.', 'bad_result');
+  }
+}
+
+function send(inv, r, light) {
   const state = light ? r[BODY]() : null, headers = sendable(light ? flatOf(r.headers) : flatten(r.headers), light);
   const whole = light && typeof state.kind !== 'function' && !isStream(state.kind);
   const body = whole ? state.kind : light ? streamOf(state) : r.body;

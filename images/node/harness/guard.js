@@ -3,13 +3,19 @@
 // the invocation that caused them; the others go on.
 
 const P = require('./primordials.js');
-const { current } = require('./invocation.js');
+const { EventEmitter } = require('node:events');
+const { current, userFrames } = require('./invocation.js');
 
+const emit = P.uncurry(EventEmitter.prototype.emit), listenerCount = P.uncurry(EventEmitter.prototype.listenerCount);
 const EXITED = Symbol('exit');
 
 /** leave(code, reason) lets what is in flight finish and ends the process. */
 function install({ leave, log }) {
-  process.setUncaughtExceptionCaptureCallback((err) => blame(err, 'Script generated an unhandled asynchronous exception.', 'uncaught_exception', log));
+  process.setUncaughtExceptionCaptureCallback((err) => {
+    blame(err, 'Script generated an unhandled asynchronous exception.', 'uncaught_exception', log);
+    // The code's own handlers hear of it, but decide nothing.
+    if (listenerCount(process, 'uncaughtException') !== 0) emit(process, 'uncaughtException', err, 'uncaughtException');
+  });
   process.on('unhandledRejection', (err) => blame(err, 'Script generated an unhandled promise rejection.', 'unhandled_rejection', log));
   const exit = (code) => {
     const inv = current(), status = code ?? process.exitCode ?? 0;
@@ -32,7 +38,7 @@ function blame(err, title, cause, log) {
 
 function shown(err) {
   try {
-    return P.String(err !== null && typeof err === 'object' && err.stack || err);
+    return err !== null && typeof err === 'object' && err.stack ? userFrames(P.String(err.stack)) : P.String(err);
   } catch {
     return 'the error cannot be shown: looking at it throws';
   }

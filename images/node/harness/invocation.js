@@ -169,4 +169,4 @@ function userFrames(stack) {
 /** The invocation in which the running code was started, if any. */
 function current() { return P.alsGet(als); }
 
-module.exports = { Invocation, served, als, current, describe };
+module.exports = { Invocation, served, current, describe, userFrames };

@@ -18,6 +18,7 @@ class Peer extends EventEmitter {
     this.readable = this.writable = true;
     this.destroyed = false;
     this.writableLength = 0;
+    this.readableHighWaterMark = this.writableHighWaterMark = 65536;
   }
 
   resume() { return this; }

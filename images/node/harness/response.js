@@ -56,7 +56,7 @@ function writeHead(status, reason, headers) {
   if (this._header) throw headersSent('write');
   if (typeof reason !== 'string') { headers = reason; reason = undefined; }
   status |= 0;
-  if (status < 100 || status > 999) {
+  if (status < 200 && status !== 101 || status > 999) { // 1xx announce a response, they are none
     const e = new RangeError(`Invalid status code: ${status}`);
     e.code = 'ERR_HTTP_INVALID_STATUS_CODE';
     throw e;
@@ -106,7 +106,12 @@ function end(chunk, encoding, done) {
   let body = chunk === undefined || chunk === null ? null : plainText(encoding) && typeof chunk === 'string' && first ? chunk : bytesOf(chunk, encoding);
   if (bodyless(this)) body = null;
   this.finished = true;
-  sendHeadAndBody(this, first, body, true, () => finished(this));
+  try {
+    sendHeadAndBody(this, first, body, true, () => finished(this));
+  } catch (e) { // headers too large: the error becomes the answer
+    this.finished = inv.done = false;
+    throw e;
+  }
   return this;
 }
 

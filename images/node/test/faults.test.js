@@ -54,6 +54,12 @@ test('an exception outside any request is logged, and the process lives', async 
   assert.equal((await p.client.request({})).status, 200);
 });
 
+test('handlers of uncaughtException hear of it, and the invocation still gets its answer', async () => {
+  await using p = await serve('process.on("uncaughtException", (e, origin) => console.log("heard", e.message, origin)); module.exports = (cb) => setTimeout(() => { throw new Error("x"); }, 1)');
+  assert.equal((await p.client.request({})).status, 500);
+  await p.log((l) => l.m === 'heard x uncaughtException');
+});
+
 test('what is printed carries level and request', async () => {
   await using p = await serve(`module.exports = (ctx, cb) => {
     console.log('a %d', 1); console.warn('b'); console.error('c'); console.debug({ d: 1 }); console.log('two\\nlines');
