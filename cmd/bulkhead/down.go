@@ -45,7 +45,7 @@ func (a *app) down(ctx context.Context, o upOptions, purge bool) error {
 	if os.Geteuid() != 0 {
 		return fail(exitFailure, "run it with sudo, or as root", "bulkhead down needs root")
 	}
-	log := slog.New(slog.NewTextHandler(a.stdio.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(a.stdio.err, &slog.HandlerOptions{Level: slog.LevelError}))
 	if err := a.leave(ctx, o.state); err != nil {
 		return err
 	}
