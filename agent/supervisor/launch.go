@@ -44,11 +44,11 @@ func (s *Supervisor) prepare(spec serviceSpec, names []string, sockets []int, lo
 	}
 	config := files.pipe(true)
 	status := files.pipe(false)
-	exe, err := os.Executable()
-	if err = errors.Join(files.err, err); err != nil {
-		return nil, err
+	if files.err != nil {
+		return nil, files.err
 	}
-	cmd := exec.Command(exe, jailArg, strconv.Itoa(firstFD+len(files.passed)-2), strconv.Itoa(firstFD+len(files.passed)-1))
+	// The file that we were started from may be another version's by now.
+	cmd := exec.Command("/proc/self/exe", jailArg, strconv.Itoa(firstFD+len(files.passed)-2), strconv.Itoa(firstFD+len(files.passed)-1))
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"GOMAXPROCS=1"}, files.passed
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: j.Namespaces, Setsid: true}

@@ -49,8 +49,8 @@ type place struct {
 }
 
 const (
-	testSocket  = "bulkhead-acme-0.socket"
-	testService = "bulkhead-acme-0.service"
+	testSocket  = "bulkhead-jailed-0.socket"
+	testService = "bulkhead-jailed-0.service"
 )
 
 func newPlace(t *testing.T) *place {
@@ -69,7 +69,7 @@ func newPlace(t *testing.T) *place {
 	t.Cleanup(func() { os.RemoveAll(base) })
 	p := &place{t: t, log: &strings.Builder{}}
 	p.host = cluster.Host{ProxyGID: 400000, Paths: cluster.Paths{Run: base + "/run", State: base + "/state", Runner: probe}}
-	p.dir = p.host.Paths.InstanceDir("acme.0")
+	p.dir = p.host.Paths.InstanceDir("jailed.0")
 	for _, d := range []string{p.dir.Functions(), p.dir.Cell(), p.dir.Root()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func (p *place) open() {
 
 func (p *place) units() []units.Unit {
 	us, err := units.Render(p.host, cluster.Placement{
-		Tenant: "acme", Instance: "acme.0", Resources: cluster.Resources{Memory: 128 << 20, CPU: 0.5, Pids: 64},
+		Tenant: "jailed", Instance: "jailed.0", Resources: cluster.Resources{Memory: 128 << 20, CPU: 0.5, Pids: 64},
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -107,7 +107,7 @@ func (p *place) units() []units.Unit {
 
 // names returns the units from the socket outwards.
 func (p *place) names() []string {
-	return []string{testSocket, testService, "bulkhead-acme-0.slice", "bulkhead-acme.slice"}
+	return []string{testSocket, testService, "bulkhead-jailed-0.slice", "bulkhead-jailed.slice"}
 }
 
 func (p *place) start() {
@@ -303,7 +303,7 @@ func TestRestartAndRemoval(t *testing.T) {
 
 func TestEveryDirectiveOfOurUnitsIsKnown(t *testing.T) {
 	host := cluster.Host{ProxyGID: 1, Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/r"}}
-	us, err := units.Render(host, cluster.Placement{Tenant: "acme", Instance: "acme.0"})
+	us, err := units.Render(host, cluster.Placement{Tenant: "jailed", Instance: "jailed.0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,5 +324,74 @@ func TestEveryDirectiveOfOurUnitsIsKnown(t *testing.T) {
 	// be honoured or be added here knowingly.
 	if got, want := strings.Join(slices.Compact(unhonoured), " "), "OOMPolicy= PrivateUsers="; got != want {
 		t.Errorf("not honoured: %s, want %s", got, want)
+	}
+}
+
+func TestLimitsHoldForSliceAndService(t *testing.T) {
+	p := newPlace(t)
+	p.start()
+	p.ask("report")
+	if p.s.cgroups.unified {
+		t.Skip("reads the files of cgroup version 1")
+	}
+	const slice = "/bulkhead.slice/bulkhead-jailed.slice/bulkhead-jailed-0.slice"
+	for file, want := range map[string]string{
+		"memory" + slice + "/memory.limit_in_bytes":                     fmt.Sprint(128 << 20),
+		"pids" + slice + "/pids.max":                                    "96",
+		"cpu" + slice + "/cpu.cfs_quota_us":                             "75000",
+		"memory" + slice + "/" + testService + "/memory.limit_in_bytes": fmt.Sprint(64 << 20),
+		"pids" + slice + "/" + testService + "/pids.max":                "32",
+		"memory" + slice + "/" + testService + "/cgroup.procs":          fmt.Sprint(p.pid()),
+		"pids" + slice + "/" + testService + "/cgroup.procs":            fmt.Sprint(p.pid()),
+	} {
+		got, err := os.ReadFile(filepath.Join(p.s.cgroups.root, file))
+		if err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s holds %q (error %v), want %s", file, got, err, want)
+		}
+	}
+	us := p.units()
+	us[1].Text = strings.ReplaceAll(us[1].Text, fmt.Sprint(128<<20), fmt.Sprint(256<<20))
+	if err := p.s.Write(t.Context(), us...); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := os.ReadFile(filepath.Join(p.s.cgroups.root, "memory"+slice+"/memory.limit_in_bytes"))
+	if strings.TrimSpace(string(got)) != fmt.Sprint(256<<20) {
+		t.Errorf("a new limit is not in force: %s", got)
+	}
+}
+
+func TestLogsAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	text := strings.Repeat("first\n", maxLog/6) + strings.Repeat("last!\n", maxLog/6)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := trim(path, int64(len(text))); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(path + ".1")
+	if err != nil || len(kept) > maxLog || !strings.HasSuffix(string(kept), "last!\n") {
+		t.Errorf("kept %d bytes (error %v)", len(kept), err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
+		t.Errorf("the log was not emptied: %v, %v", info, err)
+	}
+}
+
+func TestUnitsThatCannotBeHonouredAreRefused(t *testing.T) {
+	p := newPlace(t)
+	for sentence, text := range map[string]string{
+		"no command":              "[Service]\nUser=x",
+		"a size that is none":     "[Service]\nExecStart=/runner\nMemoryMax=lots",
+		"an unknown family":       "[Service]\nExecStart=/runner\nSystemCallFilter=@system-service\nRestrictAddressFamilies=AF_FOO",
+		"a credential of no name": "[Service]\nExecStart=/runner\nLoadCredential=keys",
+		"no section":              "ExecStart=/runner",
+	} {
+		if err := p.s.Write(t.Context(), units.Unit{Name: "bulkhead-x-0.service", Text: text}); err == nil {
+			t.Errorf("took a service with %s", sentence)
+		}
+	}
+	if err := p.s.Write(t.Context(), units.Unit{Name: "bulkhead-x-0.timer", Text: "[Timer]"}); err == nil {
+		t.Error("took a timer")
 	}
 }
