@@ -2,8 +2,8 @@
 //
 // Any number of schedulers run; one leads, elected in etcd ([Run]). The
 // leader's loop (lead.go, loop.go) feeds what watches bring into a model of
-// the cluster (model.go, apply.go), plans for the tenants that something
-// happened to (plan.go, place.go; pure: the model in, changes with reasons
+// the cluster (model.go, apply.go, observe.go), plans for the tenants that something
+// happened to (plan.go, arrange.go, place.go; pure: the model in, changes with reasons
 // out) and writes the changes in batches fenced by its election key: a
 // placement together with its rendered units, the applied spec, a status that
 // says what became of the spec.

@@ -1,0 +1,217 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+// arrange brings placements in line with the spec in force.
+func (c *change) arrange() {
+	c.settle()
+	if c.force == nil { // never was a valid one: there is nothing to keep
+		c.status(c.statusOf(cluster.PhaseInvalid))
+		return
+	}
+	spec := &c.force.spec
+	want := max(spec.Replicas.Min, 1)
+	stay, leave := c.sort(spec)
+	if len(stay) > want {
+		for _, p := range stay[want:] {
+			c.delete(p)
+		}
+		stay = stay[:want]
+	}
+	for _, p := range stay {
+		c.update(p, spec)
+	}
+	missing := want - len(stay)
+	for ; missing > 0 && c.place(spec, leave); missing-- {
+	}
+	c.release(stay, leave, want)
+	phase := cluster.PhasePlaced
+	delete(c.waiting, c.tenant.name)
+	if missing > 0 {
+		phase = cluster.PhaseWaiting
+		c.waiting[c.tenant.name] = true
+	}
+	c.status(c.statusOf(phase))
+}
+
+// settle decides which spec is in force, and keeps it where it is found again
+// when the next one is bad.
+func (c *change) settle() {
+	t := c.tenant
+	if t.observed.err == nil {
+		c.force, c.applied = t.observed, t.observed.revision
+		if t.applied == nil || t.applied.raw != t.observed.raw {
+			t.applied = t.observed // the brake counts it as before: it has a spec
+			c.other = append(c.other, etcd.Put(cluster.AppliedKey(t.name), []byte(t.observed.raw)))
+		}
+		return
+	}
+	// A spec once applied stays in force even if a later version of the rules
+	// would refuse it, as far as it can be read.
+	if c.force = t.applied; c.force != nil && t.status != nil {
+		c.applied = t.status.Applied
+	}
+}
+
+// sort tells the placements that may stay, best first, from those that must
+// leave, and says why those must.
+func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
+	for _, p := range c.ordered() {
+		if why := c.unfit(p, spec); why != "" {
+			c.leaving = append(c.leaving, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
+			leave = append(leave, p)
+		} else {
+			stay = append(stay, p)
+		}
+	}
+	// When there are too many, those not ready go first, and of them those
+	// whose host is away.
+	slices.SortStableFunc(stay, func(a, b *placed) int {
+		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)))
+	})
+	return stay, leave
+}
+
+func (c *change) away(p *placed) int {
+	if c.hosts[p.host].presence == nil {
+		return 1
+	}
+	return 0
+}
+
+func (c *change) unready(p *placed) int {
+	if c.tenant.ready(p) {
+		return 0
+	}
+	return 1
+}
+
+// ordered returns the tenant's placements by instance number, then host.
+func (c *change) ordered() []*placed {
+	return slices.SortedFunc(maps.Values(c.tenant.placed), func(a, b *placed) int {
+		_, n, _ := cluster.ParseInstance(a.Instance)
+		_, m, _ := cluster.ParseInstance(b.Instance)
+		return cmp.Or(cmp.Compare(n, m), cmp.Compare(a.host, b.host))
+	})
+}
+
+// unfit says why a placement can't stay where it is, or "". A host that is
+// gone for less than the grace is waited for; a cordon moves nobody.
+func (c *change) unfit(p *placed, spec *cluster.Spec) string {
+	h := c.hosts[p.host]
+	switch {
+	case h.writtenOff(c.now, c.grace):
+		return fmt.Sprintf("the host has been gone for more than %s", c.grace)
+	case h.presence == nil:
+		return ""
+	}
+	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
+		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
+	}
+	if !grows(spec.Resources, p.Resources) {
+		return ""
+	}
+	uncordoned := *h
+	uncordoned.cordon = nil
+	return uncordoned.refuses(spec, p.Resources)
+}
+
+func grows(want, has cluster.Resources) bool {
+	return want.Memory > has.Memory || want.CPU > has.CPU || want.Pids > has.Pids
+}
+
+// place puts one more instance on a host, or says why it can't.
+func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
+	n := c.number()
+	h, why := c.choose(c.tenant, n, spec)
+	if h == nil {
+		c.reasons = append(c.reasons, fmt.Sprintf("%s waits: %s", cluster.InstanceName(c.tenant.name, n), why))
+		return false
+	}
+	if len(leave) > 0 {
+		why += fmt.Sprintf("; it replaces %s on %s", leave[0].Instance, leave[0].host)
+	}
+	return c.put(&placed{host: h.name, created: unseen, Placement: c.content(h, n, spec, why)})
+}
+
+// number is the lowest that no placement of the tenant has.
+func (c *change) number() int {
+	taken := map[string]bool{}
+	for _, p := range c.tenant.placed {
+		taken[p.Instance] = true
+	}
+	n := 0
+	for taken[cluster.InstanceName(c.tenant.name, n)] {
+		n++
+	}
+	return n
+}
+
+func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
+	return cluster.Placement{
+		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
+		Image: h.presence.Image, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits,
+		Spec: c.applied, Reason: why,
+	}
+}
+
+// update brings what a placement says in line with the spec and the host's
+// image. While its host is gone, image and resources stay: nobody is there to
+// change them, and the room is unknown.
+func (c *change) update(p *placed, spec *cluster.Spec) {
+	h := c.hosts[p.host]
+	if h.presence == nil {
+		return
+	}
+	_, n, _ := cluster.ParseInstance(p.Instance)
+	next := c.content(h, n, spec, p.Reason)
+	if next.Reason == "" {
+		next.Reason = "found here"
+	}
+	if !reflect.DeepEqual(next, p.Placement) {
+		c.put(&placed{host: p.host, created: p.created, Placement: next})
+	}
+}
+
+// release removes the placements that must leave, once as many as wanted are
+// ready without them.
+func (c *change) release(stay, leave []*placed, want int) {
+	ready := 0
+	for _, p := range stay {
+		ready += 1 - c.unready(p)
+	}
+	if ready < want {
+		c.reasons = append(c.leaving, c.reasons...)
+		return
+	}
+	for _, p := range leave {
+		c.delete(p)
+	}
+}
+
+// put decides for a placement, or says why it can't be.
+func (c *change) put(p *placed) bool {
+	if err := c.render(p); err != nil {
+		c.reasons = append(c.reasons, fmt.Sprintf("%s on %s: %v", p.Instance, p.host, err))
+		return false
+	}
+	p.json = mustMarshal(p.Placement)
+	p.sum = sum(p.json)
+	c.snapshot.put(p, c.now)
+	return true
+}
+
+func (c *change) delete(p *placed) {
+	c.remove(p.host, p.Tenant, p.Instance)
+	c.deletes = append(c.deletes, p)
+	c.markWaiting()
+}

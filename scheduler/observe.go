@@ -1,0 +1,63 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"strings"
+
+	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
+)
+
+func (s *snapshot) seeInstance(host, instance string, e etcd.Event) {
+	name, _, err := cluster.ParseInstance(instance)
+	if err != nil {
+		return
+	}
+	t, key := s.tenant(name), host+"/"+instance
+	before := t.ready(t.placed[key])
+	if e.Deleted {
+		delete(t.seen, key)
+	} else {
+		var in cluster.Instance
+		if json.Unmarshal(e.Value, &in) == nil {
+			t.seen[key] = in
+		}
+	}
+	if t.ready(t.placed[key]) != before {
+		s.mark(name)
+	}
+}
+
+// ready says whether a placement's instance is up. What an agent reported of
+// an earlier placement of the same name doesn't count.
+func (t *tenant) ready(p *placed) bool {
+	if p == nil {
+		return false
+	}
+	in := t.seen[p.host+"/"+p.Instance]
+	return in.Phase == cluster.Ready && in.Placement >= p.created
+}
+
+func (s *snapshot) seeStatus(rest string, e etcd.Event) {
+	if cluster.StatusPrefix+rest == cluster.BrakeKey {
+		s.seeBrake(e)
+		return
+	}
+	name, ok := strings.CutPrefix(rest, "tenants/")
+	if !ok {
+		return
+	}
+	t := s.tenant(name)
+	var st cluster.Status
+	if e.Deleted || json.Unmarshal(e.Value, &st) != nil {
+		if t.status != nil || !e.Deleted {
+			t.status = nil
+			s.mark(name)
+		}
+		return
+	}
+	if t.status == nil || !sameStatus(*t.status, st) {
+		s.mark(name)
+	}
+	t.status = &st
+}
