@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
@@ -71,20 +70,5 @@ func (a *app) buildImage(ctx context.Context, o node.Options, state string) (nod
 	return img, nil
 }
 
-// buildVersion is the commit that this binary was built from.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	version, dirty := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			version = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+changes"
-		}
-	}
-	return version + dirty
-}
+// version is the commit that this binary was built from; scripts/build sets it.
+var version = "unknown"

@@ -150,7 +150,7 @@ func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.
 	if err != nil {
 		return cluster.Host{}, err
 	}
-	version, err := engine.Version(ctx)
+	docker, err := engine.Version(ctx)
 	if err != nil {
 		return cluster.Host{}, err
 	}
@@ -166,7 +166,7 @@ func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.
 		Name: o.name, Cores: capacity.CPU, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image,
 		Paths:    cluster.Paths{Run: o.run, State: o.state, Runner: runner},
 		ProxyGID: agent.ProxyUID,
-		Versions: map[string]string{"os": facts.OS(), "kernel": facts.Kernel(), "docker": version, "bulkhead": buildVersion()},
+		Versions: map[string]string{"os": facts.OS(), "kernel": facts.Kernel(), "docker": docker, "bulkhead": version},
 	}
 	h.Capacity.CPU *= o.overcommit
 	if facts.Systemd() {
