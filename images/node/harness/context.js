@@ -8,55 +8,47 @@ const C = require('./codec.js');
 const { served } = require('./invocation.js');
 
 const { FIELD } = C;
-const parseQuery = querystring.parse;
+const { parse: parseForm, unescape } = querystring;
 
 class Context {
   #inv;
-  #body;
+  #id; #headers; #query; #params; #secrets; #meta; #claims; #token; #data; #parsed;
 
-  constructor(inv) {
-    this.#inv = inv;
-  }
+  constructor(inv) { this.#inv = inv; }
 
-  get id() { return set(this, 'id', this.#inv.requestId); }
-  get headers() { return set(this, 'headers', headersOf(this.#inv)); }
-  get query() { return set(this, 'query', queryOf(this.#inv)); }
-  get params() { return set(this, 'params', paramsOf(this.#inv)); }
-  get secrets() { return set(this, 'secrets', P.assign({}, served.secrets)); }
-  get meta() { return set(this, 'meta', P.assign({}, served.meta)); }
-  get claims() { return set(this, 'claims', json(this.#inv.field(FIELD.claims)) ?? {}); }
-  get token() { return set(this, 'token', tokenOf(this.#inv)); }
+  get id() { return this.#id ??= this.#inv.requestId; }
+  get headers() { return this.#headers ??= headersOf(this.#inv); }
+  get query() { return this.#query ??= queryOf(this.#inv); }
+  get params() { return this.#params ??= paramsOf(this.#inv); }
+  get secrets() { return this.#secrets ??= P.assign({}, served.secrets); }
+  get meta() { return this.#meta ??= P.assign({}, served.meta); }
+  get claims() { return this.#claims ??= json(this.#inv.field(FIELD.claims)) ?? {}; }
+  get token() { return this.#token ??= tokenOf(this.#inv); }
+  get body() { return (this.#parsed ??= bodyOf(this.#inv)).body; }
+  get body_raw() { return (this.#parsed ??= bodyOf(this.#inv)).raw; }
 
   get data() {
+    if (this.#data !== undefined) return this.#data;
     const merge = json(this.#inv.field(FIELD.claims))?.mb ? this.body : undefined;
-    const data = P.assign({}, this.query, this.params, isPlain(merge) ? merge : undefined, served.secrets);
-    return set(this, 'data', data);
+    return this.#data = P.assign({}, this.query, this.params, isPlain(merge) ? merge : undefined, served.secrets);
   }
 
-  get body() { return set(this, 'body', this.#parsed().body); }
-  get body_raw() { return set(this, 'body_raw', this.#parsed().raw); }
+  set id(v) { this.#id = v; }
+  set headers(v) { this.#headers = v; }
+  set query(v) { this.#query = v; }
+  set params(v) { this.#params = v; }
+  set secrets(v) { this.#secrets = v; }
+  set meta(v) { this.#meta = v; }
+  set claims(v) { this.#claims = v; }
+  set token(v) { this.#token = v; }
+  set data(v) { this.#data = v; }
+  set body(v) { (this.#parsed ??= bodyOf(this.#inv)).body = v; }
+  set body_raw(v) { (this.#parsed ??= bodyOf(this.#inv)).raw = v; }
 
-  #parsed() {
-    return this.#body ??= parseBody(this.#inv.raw, this.#inv.header('content-type'));
+  toJSON() {
+    const { id, headers, query, params, meta, data, body } = this;
+    return { id, headers, query, params, meta, data, body };
   }
-
-  set id(v) { set(this, 'id', v); }
-  set headers(v) { set(this, 'headers', v); }
-  set query(v) { set(this, 'query', v); }
-  set params(v) { set(this, 'params', v); }
-  set secrets(v) { set(this, 'secrets', v); }
-  set meta(v) { set(this, 'meta', v); }
-  set claims(v) { set(this, 'claims', v); }
-  set token(v) { set(this, 'token', v); }
-  set data(v) { set(this, 'data', v); }
-  set body(v) { set(this, 'body', v); }
-  set body_raw(v) { set(this, 'body_raw', v); }
-}
-
-const wanted = P.freeze({ __proto__: null, enumerable: true, configurable: true, writable: true });
-function set(ctx, name, value) {
-  P.defineProperty(ctx, name, { __proto__: wanted, value });
-  return value;
 }
 
 /** Headers as node:http would show them: one value a name, cookies apart. */
@@ -75,16 +67,28 @@ function headersOf(inv) {
 }
 
 function queryOf(inv) {
-  const target = inv.target, at = P.indexOf(target, '?');
-  if (at < 0) return {};
-  const parsed = parseQuery(P.slice(target, at + 1)), names = P.keys(parsed), out = {};
-  for (let i = 0; i < names.length; i++) {
-    const name = names[i];
-    if (P.startsWith(name, 'webtask_')) continue;
-    if (name === '__proto__') P.defineProperty(out, name, { __proto__: wanted, value: parsed[name] });
-    else out[name] = parsed[name];
+  const target = inv.target, out = {};
+  let at = P.indexOf(target, '?') + 1;
+  while (at > 0 && at < target.length) {
+    let end = P.indexOf(target, '&', at), eq = P.indexOf(target, '=', at);
+    if (end < 0) end = target.length;
+    if (eq < 0 || eq > end) eq = end;
+    if (end !== at) add(out, decode(P.slice(target, at, eq)), decode(P.slice(target, eq + 1, end)));
+    at = end + 1;
   }
   return out;
+}
+
+function add(out, name, value) {
+  if (P.startsWith(name, 'webtask_') || name === '__proto__') return;
+  if (!P.hasOwn(out, name)) out[name] = value;
+  else if (P.isArray(out[name])) out[name][out[name].length] = value;
+  else out[name] = [out[name], value];
+}
+
+function decode(s) {
+  if (P.indexOf(s, '+') >= 0) s = P.replace(s, /\+/g, ' ');
+  return P.indexOf(s, '%') < 0 ? s : unescape(s);
 }
 
 function paramsOf(inv) {
@@ -109,16 +113,16 @@ const JSON_RE = /^application\/(?:[\w.+-]*\+)?json\b/i, FORM_RE = /^application\
 
 /** A body as ctx shows it: raw is text where the type says so, else the very
  * bytes; body is there only when the type is known and the text is right. */
-function parseBody(bytes, type) {
+function bodyOf(inv) {
+  const bytes = inv.raw, type = inv.header('content-type') ?? '';
   if (bytes === null || bytes.length === 0) return { body: undefined, raw: undefined };
-  type ??= '';
   if (P.test(JSON_RE, type)) {
     const raw = P.utf8Slice(bytes, 0, bytes.length);
     return { body: json(raw), raw };
   }
   if (P.test(FORM_RE, type)) {
     const raw = P.utf8Slice(bytes, 0, bytes.length);
-    return { body: P.assign({}, parseQuery(raw)), raw };
+    return { body: P.assign({}, parseForm(raw)), raw };
   }
   return { body: undefined, raw: P.test(TEXT_RE, type) ? P.utf8Slice(bytes, 0, bytes.length) : P.from(bytes) };
 }

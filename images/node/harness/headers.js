@@ -5,7 +5,6 @@
 const P = require('./primordials.js');
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/, BAD_VALUE = /[\0\r\n]|[^\0-\xff]/;
-const replace = P.uncurry(String.prototype.replace);
 
 class Headers {
   #flat = []; // name, value, name, value, … as they came
@@ -110,7 +109,7 @@ function checkName(name) {
 }
 
 function checkValue(value) {
-  value = replace(`${value}`, /^[\t\r\n ]+|[\t\r\n ]+$/g, '');
+  value = P.replace(`${value}`, /^[\t\r\n ]+|[\t\r\n ]+$/g, '');
   if (P.test(BAD_VALUE, value)) throw new P.TypeError('Headers: a value holds a character that headers cannot');
   return value;
 }

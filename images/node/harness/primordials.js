@@ -40,6 +40,7 @@ module.exports = {
   slice: uncurry(String.prototype.slice),
   split: uncurry(String.prototype.split),
   trim: uncurry(String.prototype.trim),
+  replace: uncurry(String.prototype.replace),
   test: uncurry(RegExp.prototype.test),
 
   byteLength: Buffer.byteLength,

@@ -81,6 +81,7 @@ const show = 'module.exports = (ctx, cb) => cb(null, { data: ctx.data, headers: 
 const contexts = [
   ['query below signed parameters below secrets', { target: '/a?x=q&y=q&z=q&webtask_no_cache=1', fields: [[10, '{"y":"p","z":"p"}']] }, '', { data: { x: 'q', y: 'p', z: 's' }, query: { x: 'q', y: 'q', z: 'q' }, params: { y: 'p', z: 'p' }, secrets: { z: 's' }, meta: { m: '1' } }],
   ['a query parameter twice is a list', { target: '/a?x=1&x=2' }, '', { query: { x: ['1', '2'] } }],
+  ['escapes, plus signs, empty and nameless parameters', { target: '/a?a=%C3%BC+b%26&b&=c&&d=1=2&%zz=1&__proto__=x' }, '', { query: { a: 'ü b&', b: '', '': 'c', d: '1=2', '%zz': '1' } }],
   ['JSON', { method: 'POST', headers: [['content-type', 'application/json; charset=utf-8']] }, '{"a":[1]}', { body: { a: [1] }, raw: '{"a":[1]}' }],
   ['a form', { method: 'POST', headers: [['content-type', 'application/x-www-form-urlencoded']] }, 'a=1&b=%20', { body: { a: '1', b: ' ' } }],
   ['bad JSON is only raw', { method: 'POST', headers: [['content-type', 'application/json']] }, '{"a":', { raw: '{"a":' }],
