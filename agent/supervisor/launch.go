@@ -19,39 +19,85 @@ import (
 // launch starts a service in its jail with these sockets, and returns once it
 // has been executed. What it prints goes to log.
 func (s *Supervisor) launch(spec serviceSpec, names []string, sockets []int, log string) (*process, error) {
-	p, err := s.prepare(spec, names, sockets, log)
+	p, err := s.tryLaunch(spec, names, sockets, log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", spec.Name, err)
 	}
 	return p, nil
 }
 
-func (s *Supervisor) prepare(spec serviceSpec, names []string, sockets []int, log string) (*process, error) {
-	j := spec.Jail
-	j.Listen, j.Cred = names, slices.Sorted(maps.Keys(spec.Credentials))
+func (s *Supervisor) tryLaunch(spec serviceSpec, names []string, sockets []int, log string) (*process, error) {
 	var err error
-	if j.UID, j.GID, err = s.users.of(spec); err != nil {
+	spec.Jail.Listen, spec.Jail.Cred = names, slices.Sorted(maps.Keys(spec.Credentials))
+	if spec.Jail.UID, spec.Jail.GID, err = s.users.of(spec); err != nil {
 		return nil, err
 	}
-	files := &files{}
-	defer files.close()
-	out := files.add(os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600))
+	h, err := startHelper(spec, sockets, log)
+	if err != nil {
+		return nil, err
+	}
+	defer h.files.close()
+	// Noted before it is told what to become: a supervisor killed in between
+	// leaves a helper that ends, or a service that its successor knows of.
+	err = s.store.note(spec.Name, note{Process: h.process})
+	if err == nil {
+		s.confine(spec, h.process.PID)
+		err = h.become(spec.Jail)
+	}
+	if err != nil {
+		h.process.signal(unix.SIGKILL)
+		<-h.process.exited
+		h.process.release()
+		s.store.unnote(spec.Name)
+		return nil, err
+	}
+	return h.process, nil
+}
+
+// confine puts a process into its service's cgroup.
+func (s *Supervisor) confine(spec serviceSpec, pid int) {
+	path := filepath.Join(slicePath(spec.Slice), spec.Name)
+	if err := errors.Join(s.cgroups.set(path, spec.Limits), s.cgroups.enter(path, pid)); err != nil {
+		s.sayOnce(spec.Name+" cgroup", "service runs without some of its limits", "unit", spec.Name, "error", err)
+	}
+}
+
+// helper is this binary started again, waiting to be told what to become.
+type helper struct {
+	process        *process
+	files          *files
+	config, status *os.File
+}
+
+// startHelper starts a helper with all the descriptors that the service will
+// have: its sockets, then its credentials.
+func startHelper(spec serviceSpec, sockets []int, log string) (*helper, error) {
+	fs := &files{}
+	out := fs.add(os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600))
 	for _, fd := range sockets {
-		files.pass(dup(fd))
+		fs.pass(dup(fd))
 	}
-	for _, name := range j.Cred {
-		files.pass(credential(spec.Credentials[name]))
+	for _, name := range spec.Jail.Cred {
+		fs.pass(credential(spec.Credentials[name]))
 	}
-	config := files.pipe(true)
-	status := files.pipe(false)
-	if files.err != nil {
-		return nil, files.err
+	h := &helper{files: fs, config: fs.pipe(true), status: fs.pipe(false)}
+	err := fs.err
+	if err == nil {
+		// The file that we were started from may be another version's by now.
+		cmd := exec.Command("/proc/self/exe", jailArg, strconv.Itoa(firstFD+len(fs.passed)-2), strconv.Itoa(firstFD+len(fs.passed)-1))
+		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"GOMAXPROCS=1"}, fs.passed
+		cmd.Stdout, cmd.Stderr = out, out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: spec.Jail.Namespaces, Setsid: true}
+		h.process, err = startProcess(cmd)
 	}
-	// The file that we were started from may be another version's by now.
-	cmd := exec.Command("/proc/self/exe", jailArg, strconv.Itoa(firstFD+len(files.passed)-2), strconv.Itoa(firstFD+len(files.passed)-1))
-	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"GOMAXPROCS=1"}, files.passed
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: j.Namespaces, Setsid: true}
+	if err != nil {
+		fs.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func startProcess(cmd *exec.Cmd) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -59,38 +105,20 @@ func (s *Supervisor) prepare(spec serviceSpec, names []string, sockets []int, lo
 	if err != nil {
 		cmd.Process.Kill()
 		cmd.Wait()
-		return nil, err
 	}
-	// Noted before it is told what to become: a supervisor killed in between
-	// leaves a helper that ends, or a service that its successor knows of.
-	err = s.store.note(spec.Name, note{Process: p})
-	if err == nil {
-		err = s.handOver(spec, j, p.PID, config, status, files.passed)
-	}
-	if err != nil {
-		p.signal(unix.SIGKILL)
-		<-p.exited
-		p.release()
-		s.store.unnote(spec.Name)
-		return nil, err
-	}
-	return p, nil
+	return p, err
 }
 
-// handOver puts the helper, which waits, into its cgroup, tells it what to
-// become, and reads what went wrong, if anything did.
-func (s *Supervisor) handOver(spec serviceSpec, j jailSpec, pid int, config, status *os.File, passed []*os.File) error {
-	path := filepath.Join(slicePath(spec.Slice), spec.Name)
-	if err := errors.Join(s.cgroups.set(path, spec.Limits), s.cgroups.enter(path, pid)); err != nil {
-		s.sayOnce(spec.Name+" cgroup", "service runs without some of its limits", "unit", spec.Name, "error", err)
-	}
+// become tells the helper what to become, and returns when it has, or why it
+// could not.
+func (h *helper) become(j jailSpec) error {
 	// The child has its ends; ours must go, or status would never end.
-	for _, f := range passed {
+	for _, f := range h.files.passed {
 		f.Close()
 	}
-	err := json.NewEncoder(config).Encode(j)
-	config.Close()
-	told, readErr := io.ReadAll(status)
+	err := json.NewEncoder(h.config).Encode(j)
+	h.config.Close()
+	told, readErr := io.ReadAll(h.status)
 	if len(told) > 0 {
 		return errors.New(string(told))
 	}
