@@ -105,3 +105,31 @@ func BenchmarkNewTenant(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkFullCluster frees one place where ten thousand tenants wait for
+// one.
+func BenchmarkFullCluster(b *testing.B) {
+	now := time.Now()
+	list := benchList()
+	for i := range 10_000 {
+		list.Events = append(list.Events, etcd.Event{
+			Key: cluster.TenantKey(fmt.Sprintf("w%d", i)), Value: []byte(specJSON(`"resources":{"memory":"1GiB","cpu":16}`)), Revision: 1,
+		})
+	}
+	s := newSnapshot().apply(list, now)
+	for len(s.dirty) > 0 {
+		s = echo(s, s.plan(now, grace, benchTenants), now)
+	}
+	for i := 0; b.Loop(); i++ {
+		name := fmt.Sprintf("t%d", i)
+		s = s.apply(etcd.Batch{Revision: s.revision + 1, Events: []etcd.Event{
+			{Key: cluster.TenantKey(name), Deleted: true}, {Key: cluster.AppliedKey(name), Deleted: true},
+		}}, now)
+		for len(s.dirty) > 0 {
+			s = echo(s, s.plan(now, grace, benchTenants), now)
+		}
+	}
+	if len(s.waiting) < 5_000 {
+		b.Fatalf("only %d wait", len(s.waiting))
+	}
+}

@@ -18,13 +18,16 @@ type snapshot struct {
 	index    *index // nil: to be made again
 	dirty    map[string]bool
 	waiting  map[string]bool // tenants with too few placements
-	brake    brake
+	// full are demands that no host can meet, and why, until room is made:
+	// those that wait often want the same.
+	full  map[string]string
+	brake brake
 }
 
 func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
-		dirty: map[string]bool{}, waiting: map[string]bool{},
+		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
 		brake: brake{gone: map[string]bool{}},
 	}
 }
@@ -147,6 +150,7 @@ func (s *snapshot) remove(hostName, tenantName, instance string) {
 		return
 	}
 	h.used = add(h.used, h.placed[instance].Resources, -1)
+	clear(s.full)
 	delete(h.placed, instance)
 	delete(s.tenant(tenantName).placed, hostName+"/"+instance)
 	if h.empty() {

@@ -95,6 +95,11 @@ func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
 // one; without a host, why none.
 func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) {
 	x := s.indexed()
+	if len(s.full) > 0 {
+		if why, ok := s.full[demandOf(spec)]; ok {
+			return nil, why
+		}
+	}
 	if spec.Placement.Spread != "" {
 		if h, why := s.spread(x, t, n, spec); h != nil {
 			return h, why
@@ -102,9 +107,16 @@ func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) 
 	}
 	h, seen := best(x.with(spec.Placement.Labels), t, n, spec)
 	if h == nil {
-		return nil, s.nowhere(x, spec)
+		why := s.nowhere(x, spec)
+		s.full[demandOf(spec)] = why
+		return nil, why
 	}
 	return h, because(h, seen)
+}
+
+// demandOf names all that decides whether any host takes an instance.
+func demandOf(spec *cluster.Spec) string {
+	return fmt.Sprint(spec.Resources, spec.Placement.Labels) // maps print sorted
 }
 
 func because(h *host, seen int) string {

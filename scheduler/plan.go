@@ -21,6 +21,7 @@ type planner struct {
 // each group in one transaction.
 func (s *snapshot) plan(now time.Time, grace time.Duration, most int) [][]etcd.Op {
 	p := planner{grace, now, s}
+	clear(s.full)
 	var groups [][]etcd.Op
 	hold, op := s.holds(now)
 	if op != nil {

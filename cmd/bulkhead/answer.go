@@ -12,7 +12,9 @@ import (
 
 // send prints the answer and judges its status.
 func (a *app) send(r *http.Request, c call) error {
-	resp, err := http.DefaultClient.Do(r)
+	// A redirect is the function's answer; following it would hand the token on.
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return fail(exitLate, "--timeout gives it longer", "no answer within %s", c.timeout)

@@ -59,12 +59,14 @@ func (s store) read(ctx context.Context, key string) (value []byte, revision int
 	return r.Kvs[0].Value, r.Kvs[0].ModRevision, nil
 }
 
-// spec reads a tenant's spec in force, else the one written.
+// spec reads a tenant's spec as written, or when that is not valid the one in
+// force.
 func (s store) spec(ctx context.Context, tenant string) (cluster.Spec, error) {
 	if err := checkTenant(tenant); err != nil {
 		return cluster.Spec{}, err
 	}
-	for _, key := range []string{cluster.AppliedKey(tenant), cluster.TenantKey(tenant)} {
+	var wrong error
+	for _, key := range []string{cluster.TenantKey(tenant), cluster.AppliedKey(tenant)} {
 		data, revision, err := s.read(ctx, key)
 		if err != nil {
 			return cluster.Spec{}, err
@@ -73,12 +75,25 @@ func (s store) spec(ctx context.Context, tenant string) (cluster.Spec, error) {
 			continue
 		}
 		spec, problems := cluster.DecodeSpec(tenant, data)
-		if err := cluster.Invalid(problems); err != nil {
-			return spec, fail(exitInvalid, "bulkhead tenant apply a valid one", "tenant %s has no valid spec:\n%w", tenant, err)
+		if err = cluster.Invalid(problems); err == nil {
+			return spec, nil
 		}
-		return spec, nil
+		wrong = err
+	}
+	if wrong != nil {
+		return cluster.Spec{}, fail(exitInvalid, "bulkhead tenant apply a valid one", "tenant %s has no valid spec:\n%w", tenant, wrong)
 	}
 	return cluster.Spec{}, noTenant(tenant)
+}
+
+// applied reads a tenant's spec in force; nil when there is none.
+func (s store) applied(ctx context.Context, tenant string) (*cluster.Spec, error) {
+	data, revision, err := s.read(ctx, cluster.AppliedKey(tenant))
+	if err != nil || revision == 0 {
+		return nil, err
+	}
+	spec, _ := cluster.DecodeSpec(tenant, data)
+	return &spec, nil
 }
 
 func checkTenant(tenant string) error {

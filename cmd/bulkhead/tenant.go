@@ -112,14 +112,16 @@ func (a *app) showTenant(ctx context.Context, s store, tenant string, secrets bo
 		return err
 	}
 	st.Functions = slices.Sorted(maps.Keys(functions))
-	var spec *cluster.Spec
-	if force, err := s.spec(ctx, tenant); err == nil {
-		for i := range force.Keys {
-			if k := &force.Keys[i]; k.Secret != "" && !secrets {
-				k.Secret = fmt.Sprintf("(%d bytes)", len(k.Secret))
+	spec, err := s.applied(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if spec != nil && !secrets {
+		for i, k := range spec.Keys {
+			if k.Secret != "" {
+				spec.Keys[i].Secret = fmt.Sprintf("(%d bytes)", len(k.Secret))
 			}
 		}
-		spec = &force
 	}
 	return a.say(struct {
 		*standing
