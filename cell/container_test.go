@@ -20,6 +20,9 @@ import (
 // capabilities, nothing writable but /tmp. It skips without Docker.
 func startContainer(t *testing.T, extra ...string) *testCell {
 	t.Helper()
+	if raceDetector {
+		t.Skip("a cell with the race detector in it is no static binary: containers are tried without")
+	}
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err == nil {
 		_, err = docker.Ping(t.Context())

@@ -47,8 +47,10 @@ var cellBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "cell")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "bulkhead/cmd/bulkhead-cell")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("go", append(buildFlags, "-o", out, "bulkhead/cmd/bulkhead-cell")...)
+	if !raceDetector {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.New(string(b))
 	}
@@ -64,12 +66,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var buildFlags = []string{"build", "-trimpath", "-buildvcs=false"}
+
 // testCell is a cell process, outside a container, and a control connection.
 type testCell struct {
 	dir    string
 	cmd    *exec.Cmd
 	conn   net.Conn
 	lines  chan map[string]any // log lines
+	seen   []map[string]any    // those that nobody has waited for yet
 	events chan Event
 	mu     sync.Mutex
 	nextID int64
@@ -89,7 +94,7 @@ func startTestCell(tb testing.TB, env ...string) *testCell {
 	}
 	c := &testCell{dir: tb.TempDir(), lines: make(chan map[string]any, 1000), events: make(chan Event, 16), reply: map[int64]chan Reply{}}
 	c.cmd = exec.Command(bin)
-	c.cmd.Env = append(append(os.Environ(), "BULKHEAD_CELL_DIR="+c.dir, "BULKHEAD_CELL_NODE="+nodeBinary(tb), "BULKHEAD_CELL_HARNESS="+harness, "BULKHEAD_CELL_USERS=one"), env...)
+	c.cmd.Env = append(append(os.Environ(), "BULKHEAD_CELL_DIR="+c.dir, "BULKHEAD_CELL_NODE="+nodeBinary(tb), "BULKHEAD_CELL_HARNESS="+harness, "BULKHEAD_CELL_USERS=one", "GORACE=halt_on_error=1"), env...)
 	c.cmd.Stderr = os.Stderr
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
