@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -74,7 +75,8 @@ func (c Config) tls() (*tls.Config, error) {
 func Reach(ctx context.Context, cli *clientv3.Client, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := cli.Get(ctx, "\x00", clientv3.WithCountOnly()); err != nil {
+	_, err := cli.Get(ctx, "\x00", clientv3.WithCountOnly())
+	if err != nil && !errors.Is(err, rpctypes.ErrPermissionDenied) { // that is an answer too
 		return fmt.Errorf("%w at %s within %s: %w", ErrUnreachable, strings.Join(cli.Endpoints(), ","), timeout, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ var errOther = errors.New("another etcd cluster answers now")
 // blocks while there is no connection.
 type prober struct {
 	cli      *clientv3.Client
+	key      string // one that we may read
 	cluster  uint64
 	progress chan struct{} // asked to have the watchers told
 	revision chan int64    // asked whether the store is at least here
@@ -69,7 +70,7 @@ func (p prober) runRevision(ctx context.Context, lost chan<- error) {
 // compare returns an error when the store is known to be behind delivered, or
 // another one; not when it doesn't answer.
 func (p prober) compare(ctx context.Context, delivered int64) error {
-	r, err := p.cli.Get(ctx, "\x00", clientv3.WithCountOnly())
+	r, err := p.cli.Get(ctx, p.key, clientv3.WithCountOnly())
 	switch {
 	case err != nil:
 		return nil

@@ -124,7 +124,7 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 		ch := w.cli.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
 		wg.Go(func() { forward(ctx, i, ch, responses) })
 	}
-	p := prober{w.cli, from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
+	p := prober{w.cli, w.prefixes[0], from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
 	wg.Go(func() { p.runProgress(ctx) })
 	wg.Go(func() { p.runRevision(ctx, lost) })
 
