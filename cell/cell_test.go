@@ -280,6 +280,23 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
+// A cell that was killed leaves its sockets; its successor in the same directory
+// removes them and never uses their names again.
+func TestSuccessorOfAKilledCell(t *testing.T) {
+	c := startTestCell(t)
+	first := c.mustServe(t, Request{Function: "hello", Version: "v1", File: "f.js", Code: hello})
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+	next := startTestCellIn(t, c.dir)
+	second := next.mustServe(t, Request{Function: "hello", Version: "v1", File: "f.js", Code: hello})
+	if _, err := os.Stat(filepath.Join(c.dir, first.Socket)); !os.IsNotExist(err) || second.Socket == first.Socket {
+		t.Errorf("after %s comes %s, and the old one is there: %v", first.Socket, second.Socket, err)
+	}
+	if got := next.get(t, second.Socket, "/?name=again"); !strings.HasSuffix(got, `{"hello":"again"}`) {
+		t.Errorf("the successor answered %q", got)
+	}
+}
+
 // The whole record may be as large as a line may be, secrets and all.
 func TestLargeCode(t *testing.T) {
 	c := startTestCell(t)

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +47,9 @@ func (k *conn) send(v any) {
 }
 
 func (c *Cell) listenControl() (*net.UnixListener, error) {
+	if err := c.clearSockets(); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(c.cfg.Dir, ControlSocket)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot replace the control socket: %w", err)
@@ -54,6 +59,25 @@ func (c *Cell) listenControl() (*net.UnixListener, error) {
 		return nil, fmt.Errorf("cannot listen for the runner: %w", err)
 	}
 	return l, os.Chmod(path, 0o666)
+}
+
+// clearSockets removes the sockets of a cell that was killed in this directory,
+// and counts on from them, so that no name is used for two processes.
+func (c *Cell) clearSockets() error {
+	stale, err := filepath.Glob(filepath.Join(c.cfg.Dir, "*.*.sock"))
+	if err != nil {
+		return err
+	}
+	for _, path := range stale {
+		name := strings.TrimSuffix(filepath.Base(path), ".sock")
+		if n, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:]); err == nil {
+			c.sockets = max(c.sockets, n)
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("cannot remove a dead socket: %w", err)
+		}
+	}
+	return nil
 }
 
 func (c *Cell) accept(l *net.UnixListener) {

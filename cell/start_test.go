@@ -84,6 +84,12 @@ type testCell struct {
 // startTestCell runs the real binary; env adds to its environment.
 func startTestCell(tb testing.TB, env ...string) *testCell {
 	tb.Helper()
+	return startTestCellIn(tb, tb.TempDir(), env...)
+}
+
+// startTestCellIn does so in a directory that may have been another's.
+func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
+	tb.Helper()
 	bin, err := cellBinary()
 	if err != nil {
 		tb.Fatalf("cannot build the cell: %v", err)
@@ -92,7 +98,7 @@ func startTestCell(tb testing.TB, env ...string) *testCell {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &testCell{dir: tb.TempDir(), lines: make(chan map[string]any, 1000), events: make(chan Event, 16), reply: map[int64]chan Reply{}}
+	c := &testCell{dir: dir, lines: make(chan map[string]any, 1000), events: make(chan Event, 16), reply: map[int64]chan Reply{}}
 	c.cmd = exec.Command(bin)
 	c.cmd.Env = append(append(os.Environ(), "BULKHEAD_CELL_DIR="+c.dir, "BULKHEAD_CELL_NODE="+nodeBinary(tb), "BULKHEAD_CELL_HARNESS="+harness, "BULKHEAD_CELL_USERS=one", "GORACE=halt_on_error=1"), env...)
 	c.cmd.Stderr = os.Stderr
