@@ -194,11 +194,14 @@ func (a *Agent) attempted(i string, l *life, err error) {
 func (a *Agent) say(i string, l *life, w Want, wanted bool, o Observed, tasks []Task, now time.Time) {
 	key := cluster.InstanceKey(a.cfg.Host.Name, i)
 	if !wanted {
-		if l.told.Instance != "" {
-			l.enter(cluster.Stopping, "it is not placed here", now)
-			l.told.Phase, l.told.Reason, l.told.Since = l.phase, l.reason, l.since.UTC()
-			a.set(key, l.told)
+		tenant, _, err := cluster.ParseInstance(i)
+		if err != nil {
+			return // what is there under this name is nobody's instance
 		}
+		l.enter(cluster.Stopping, "it is not placed here", now)
+		l.told.Tenant, l.told.Instance, l.told.Host = tenant, i, a.cfg.Host.Name
+		l.told.Phase, l.told.Reason, l.told.Since = l.phase, l.reason, l.since.UTC()
+		a.set(key, l.told)
 		return
 	}
 	phase, reason := l.judge(i, w, o, tasks)

@@ -7,7 +7,9 @@
 // own: new namespaces, a root that holds nothing but what the unit binds
 // there, a user of its own, no capabilities, no new privileges, a filter of
 // system calls, limits by rlimit and cgroup. What it can't honour, it says,
-// once a unit.
+// once a unit: of our own units that is PrivateUsers= (the jail's user is a
+// number that nobody else on the machine has, which is most of the point) and
+// OOMPolicy=. [honoured], [implied] and [replaced] are the whole list.
 //
 // A jail is made by this same binary started again (see [MaybeJail]), which
 // turns itself into the jail and then into the service. The services are not
