@@ -74,8 +74,10 @@ ensure_go() {
     if [ ! -x "$dir/bin/go" ]; then
       say "    Go 1.$minor is too old to fetch newer ones by itself: fetching Go $want as a module"
       mkdir -p .cache
-      local got
-      got=$(cd "$(mktemp -d)" && go mod download -json "golang.org/toolchain@v0.0.1-go$want.linux-$(go env GOARCH)" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",\{0,1\}$/\1/p')
+      local said got
+      said=$(cd "$(mktemp -d)" && go mod download -json "golang.org/toolchain@v0.0.1-go$want.linux-$(go env GOARCH)") || true
+      got=$(sed -n 's/^[[:space:]]*"Dir": "\(.*\)",\{0,1\}$/\1/p' <<<"$said")
+      [ -d "$got" ] || sed -n 's/^[[:space:]]*"Error": /    /p' <<<"$said" >&2
       [ -d "$got" ] || die "cannot fetch Go $want through the Go module proxy." "install Go $want or newer, and put it on PATH"
       cp -r "$got" "$dir.new" && chmod -R u+w "$dir.new"
       chmod +x "$dir.new"/bin/* "$dir.new"/pkg/tool/*/* 2>/dev/null
