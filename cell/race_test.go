@@ -3,8 +3,5 @@
 package cell
 
 // raceDetector tells whether the tests run under the race detector. Then the
-// cell that they start does, too; it is no static binary then, so no container
-// can hold it.
+// cell that they start outside containers does, too.
 const raceDetector = true
-
-func init() { buildFlags = append(buildFlags, "-race") }

@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -47,15 +47,20 @@ var cellBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "cell")
-	cmd := exec.Command("go", append(buildFlags, "-o", out, "bulkhead/cmd/bulkhead-cell")...)
-	if !raceDetector {
+	return out, buildCell(out, raceDetector)
+})
+
+// buildCell builds bulkhead-cell, with the race detector or static.
+func buildCell(out string, race bool) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", fmt.Sprintf("-race=%v", race), "-o", out, "bulkhead/cmd/bulkhead-cell")
+	if !race {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	}
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.New(string(b))
+		return fmt.Errorf("cannot build the cell: %w: %s", err, b)
 	}
-	return out, nil
-})
+	return nil
+}
 
 // TestMain removes what cellBinary built.
 func TestMain(m *testing.M) {
@@ -65,8 +70,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-var buildFlags = []string{"build", "-trimpath", "-buildvcs=false"}
 
 // testCell is a cell process, outside a container, and a control connection.
 type testCell struct {
