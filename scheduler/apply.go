@@ -23,11 +23,12 @@ func (s *snapshot) apply(b etcd.Batch, now time.Time) *snapshot {
 	next := s
 	if b.Snapshot {
 		next = newSnapshot()
+		next.early = decodeAll(b.Events)
 	}
 	for _, e := range b.Events {
 		next.event(e, now)
 	}
-	next.revision = b.Revision
+	next.revision, next.early = b.Revision, nil
 	if b.Snapshot {
 		next.inherit(s)
 	}
@@ -96,9 +97,12 @@ func (s *snapshot) route(prefix, rest string, e etcd.Event, now time.Time) {
 func (s *snapshot) seeTenant(name string, e etcd.Event) {
 	t := s.tenant(name)
 	s.mark(name)
-	if e.Deleted {
+	switch early := s.early[name]; {
+	case e.Deleted:
 		t.observed = nil
-	} else {
+	case early != nil:
+		t.observed = early
+	default:
 		t.observed, t.released = t.applied.again(name, e), false
 	}
 	s.brake.count(t)

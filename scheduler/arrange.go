@@ -14,7 +14,7 @@ import (
 // arrange brings placements in line with the spec in force.
 func (c *change) arrange() {
 	c.settle()
-	if c.force == nil { // never was a valid one: there is nothing to keep
+	if c.force == nil {
 		c.status(c.statusOf(cluster.PhaseInvalid))
 		return
 	}
@@ -55,10 +55,13 @@ func (c *change) settle() {
 		}
 		return
 	}
-	// A spec once applied stays in force even if a later version of the rules
-	// would refuse it, as far as it can be read.
-	if c.force = t.applied; c.force != nil && t.status != nil {
+	if t.status != nil {
 		c.applied = t.status.Applied
+	}
+	// One that was applied under laxer rules, and can't be read any more, moves
+	// nothing: what is placed stays as it is.
+	if t.applied != nil && t.applied.err == nil {
+		c.force = t.applied
 	}
 }
 

@@ -20,7 +20,9 @@ type snapshot struct {
 	waiting  map[string]bool // tenants with too few placements
 	// full are demands that no host can meet, and why, until room is made:
 	// those that wait often want the same.
-	full  map[string]string
+	full map[string]string
+	// early are specs decoded before their turn, while a list is taken in.
+	early map[string]*specRecord
 	brake brake
 }
 

@@ -139,6 +139,21 @@ func TestInvalidIsNotAbsent(t *testing.T) {
 	f.says("Not_A_Name", "tenant name")
 }
 
+func TestAppliedUnderLaxerRules(t *testing.T) {
+	f := newFixture(t)
+	f.host(testHost("h1", ""))
+	f.tenant("acme", `"resources":{"memory":"1GiB"}`)
+	f.settle()
+	lax := specJSON(`"resources":{"memory":"1GiB"},"gone":{}`)
+	f.put(cluster.TenantKey("acme"), lax)
+	f.put(cluster.AppliedKey("acme"), lax)
+	f.settle()
+	f.relist()
+	f.settle()
+	f.is("its memory", f.placement("h1", "acme.0").Resources.Memory.String(), "1GiB")
+	f.says("acme", "gone: unknown key")
+}
+
 func TestRemoval(t *testing.T) {
 	f := newFixture(t)
 	f.host(testHost("h1", ""))
