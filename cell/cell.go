@@ -133,12 +133,17 @@ func (c *Cell) dismiss(p *process, grace time.Duration) {
 	c.leave(p)
 	go func() {
 		p.tell(map[string]string{"op": "stop"})
-		select {
-		case <-p.gone:
-		case <-time.After(grace):
-			c.kill(p, fmt.Sprintf("it did not go within %v of being told to", grace))
-		}
+		c.expect(p, grace)
 	}()
+}
+
+// expect waits for p's end, and brings it about after grace.
+func (c *Cell) expect(p *process, grace time.Duration) {
+	select {
+	case <-p.gone:
+	case <-time.After(grace):
+		c.kill(p, fmt.Sprintf("it did not go within %v of leaving service", grace))
+	}
 }
 
 // leave takes p out of service. The lock is held.

@@ -30,6 +30,7 @@ func (c *Cell) said(p *process, m message) {
 		p.goodbye = cut(m.Reason, 1024)
 		if p.state == serving || p.state == loading {
 			c.leave(p)
+			go c.expect(p, stopGrace)
 		}
 		c.mu.Unlock()
 	}

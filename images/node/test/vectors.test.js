@@ -158,6 +158,28 @@ for (const v of vectors.bad) {
   });
 }
 
+test('no bytes make the harness throw, or answer with anything but frames', () => {
+  const good = vectors.frames.map((v) => Buffer.from(v.hex, 'hex'));
+  let seed = 42; // the same bytes in every run
+  const random = (n) => { seed = (Math.imul(seed, 1103515245) + 12345) >>> 0; return (seed >>> 8) % n; };
+  for (let round = 0; round < 20000; round++) {
+    const { conn } = connection(), parts = [HELLO];
+    for (let i = random(5); i >= 0; i--) {
+      const f = Buffer.from(good[random(good.length)]);
+      for (let m = random(4); m > 0; m--) f[random(f.length)] = random(256);
+      parts.push(random(8) === 0 ? f.subarray(0, random(f.length)) : f);
+    }
+    const all = Buffer.concat(parts), cut = random(all.length);
+    conn.feed(all.subarray(0, cut));
+    conn.feed(all.subarray(cut));
+    let sent = Buffer.from(out(conn), 'hex');
+    while (sent.length !== 0) {
+      assert.ok(sent.length >= 12 && C.frameError(sent, 0) === '', `round ${round}`);
+      sent = sent.subarray(12 + sent.readUInt32LE(0));
+    }
+  }
+});
+
 test('the first frame must be a hello', () => {
   const { conn } = connection();
   conn.feed(Buffer.from(vectors.frames.find((v) => v.frame.type === 'PING').hex, 'hex'));
