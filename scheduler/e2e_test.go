@@ -241,7 +241,7 @@ func TestThroughRestartAndCompaction(t *testing.T) {
 	w.until("placed", w.placed("acme"))
 	p := w.keys[cluster.PlacementKey("h1", "acme.0")]
 	s.Close()
-	s = etcdtest.Start(t, dir, url)
+	etcdtest.Start(t, dir, url)
 	w.put(cluster.TenantKey("bob"), specJSON(""))
 	w.until("bob placed after a restart", w.placed("bob"))
 	if w.keys[cluster.PlacementKey("h1", "acme.0")] != p {
