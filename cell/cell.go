@@ -52,6 +52,7 @@ type Cell struct {
 	reaper   *reaper
 	command  command
 	ownUsers bool
+	talking  sync.WaitGroup // control connections
 
 	mu       sync.Mutex
 	procs    map[*process]bool

@@ -95,8 +95,8 @@ func (c *Cell) accept(l *net.UnixListener) {
 		c.mu.Lock()
 		c.conns[k] = true
 		c.mu.Unlock()
-		go k.write()
-		go c.converse(k)
+		c.talking.Go(k.write)
+		c.talking.Go(func() { c.converse(k) })
 	}
 }
 
@@ -192,10 +192,12 @@ func (c *Cell) broadcast(e Event) {
 	}
 }
 
+// closeConns ends every control connection and waits until that is done.
 func (c *Cell) closeConns() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for k := range c.conns {
 		k.close()
 	}
+	c.mu.Unlock()
+	c.talking.Wait()
 }

@@ -6,6 +6,7 @@
 // {"t":"failed"}, and serves that one function until it is told to stop.
 
 const net = require('node:net');
+const { EventEmitter } = require('node:events');
 const P = require('./primordials.js');
 const C = require('./codec.js');
 const { Connection, activity } = require('./frames.js');
@@ -15,6 +16,7 @@ const { load } = require('./load.js');
 const { log } = require('./console.js');
 const { Channel } = require('./channel.js');
 
+const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
 const connections = new P.Set();
 let server = null, leaving = false, going = false, exitCode = 0;
@@ -52,10 +54,16 @@ function goWhenIdle() {
     going = false;
     if (busy()) return;
     let open = 1;
-    const one = () => { if (--open === 0) reallyExit(exitCode); };
+    const one = () => { if (--open === 0) exit(); };
     P.setForEach(connections, (conn) => { open++; P.socketEnd(conn.socket, one); });
     one();
   });
+}
+
+/** The end, after the code's own 'exit' handlers. */
+function exit() {
+  try { emit(process, 'exit', exitCode); } catch (e) { log('error', P.String(e)); }
+  reallyExit(exitCode);
 }
 
 function busy() { return inFlight() !== 0; }

@@ -110,7 +110,7 @@ for (const [name, code] of [
 }
 
 test('a stop lets what is in flight finish, and the process exits with 0', async () => {
-  await using p = await serve('module.exports = (ctx, cb) => setTimeout(() => cb(null, "done"), 30)');
+  await using p = await serve('process.on("exit", (code) => console.log("exit", code)); module.exports = (ctx, cb) => setTimeout(() => cb(null, "done"), 30)');
   const slow = p.client.request({});
   const goaway = p.client.until((f) => f.type === 'GOAWAY');
   await p.client.sync();
@@ -121,4 +121,5 @@ test('a stop lets what is in flight finish, and the process exits with 0', async
   await goaway;
   assert.equal(withJSON(await slow).json, 'done');
   assert.deepEqual(await p.exited, [0, null]);
+  await p.log((l) => l.m === 'exit 0');
 });
