@@ -76,27 +76,9 @@ func (x *executor) do(ctx context.Context, t Task, w Want) error {
 	case RemoveUnits:
 		return x.services.Remove(ctx, t.Units...)
 	case RemoveDirs:
-		return os.RemoveAll(string(dir))
+		return removeDirs(dir)
 	}
 	return fmt.Errorf("no such action: %q", t.Action)
-}
-
-// makeDirs makes an instance's directories. Only root passes private/; the
-// cell's own directory is the instance's user's, whom it reaches by a bind
-// mount.
-func makeDirs(dir cluster.InstanceDir, uid int) error {
-	for _, d := range []struct {
-		path string
-		mode os.FileMode
-	}{{string(dir), 0o711}, {dir.Private(), 0o700}, {dir.Functions(), 0o755}, {dir.Root(), 0o755}, {dir.Cell(), 0o711}} {
-		if err := os.MkdirAll(d.path, d.mode); err != nil {
-			return err
-		}
-		if err := os.Chmod(d.path, d.mode); err != nil {
-			return err
-		}
-	}
-	return os.Chown(dir.Cell(), uid, uid)
 }
 
 // writeKeys replaces the runner's credential. Whatever the runner was told

@@ -121,12 +121,7 @@ func instancesDir(p cluster.Paths) string { return filepath.Join(p.Run, "instanc
 func toldFile(d cluster.InstanceDir) string { return filepath.Join(d.Private(), "told") }
 
 func (o *observer) dir(d cluster.InstanceDir) Dir {
-	seen := Dir{Whole: true, Functions: map[string]string{}}
-	for _, path := range []string{d.Functions(), d.Cell(), d.Root()} {
-		if _, err := os.Stat(path); err != nil {
-			seen.Whole = false
-		}
-	}
+	seen := Dir{Whole: whole(d), Functions: map[string]string{}}
 	keys, _ := os.ReadFile(d.Keys())
 	told, _ := os.ReadFile(toldFile(d))
 	seen.Keys, seen.Told = string(keys), string(told)

@@ -85,6 +85,8 @@ func planInstance(i string, w Want, o Observed) []Task {
 	switch {
 	case restart && service.Up():
 		p.add(RestartRunner, "its unit has changed")
+	case !dir.Whole && service.Up():
+		p.add(RestartRunner, "its jail shows directories that are gone")
 	case service.Up() && dir.Told != w.Config():
 		p.add(TellRunner, "keys, limits or functions have changed since it last heard")
 	}
@@ -135,6 +137,8 @@ func (p *plan) container(w Want, o Observed) {
 		switch {
 		case !c.Running:
 			p.add(RemoveContainer, "its container stopped: %s", c.Status).Container = c.ID
+		case !o.Dirs[p.instance].Whole:
+			p.add(RemoveContainer, "it holds directories that are gone").Container = c.ID
 		case c.Config != w.Container.Config():
 			p.add(RemoveContainer, "image or unchangeable settings differ").Container = c.ID
 		case alive:

@@ -91,6 +91,8 @@ func TestPlan(t *testing.T) {
 			*o = Observed{}
 			w.Missing = "unit not written yet"
 		}, ""},
+		{"who holds directories that are gone starts anew", func(_ *Want, o *Observed) { o.Dirs["acme.0"] = Dir{} },
+			"make directories, write keys, write functions, remove container, create container, restart runner, await cell"},
 		{"while Docker can't be asked, what needs no container is done", func(w *Want, o *Observed) {
 			w.Keys, o.Containers, o.Blind = []byte("{}"), nil, errors.New("docker is away")
 		}, "write keys, tell runner"},

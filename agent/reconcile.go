@@ -41,7 +41,11 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		w, wanted := desired[i]
 		a.noteTrouble(i, l, seen, now)
 		next = min(next, a.dispatch(ctx, i, l, w, tasks[i], seen.Containers[i], now))
-		a.say(i, l, w, wanted, seen, tasks[i], now)
+		if wanted {
+			a.say(i, l, w, seen, tasks[i], now)
+		} else {
+			a.sayGone(i, l, tasks[i], now)
+		}
 	}
 	select {
 	case <-a.ready:
@@ -190,23 +194,26 @@ func (a *Agent) attempted(i string, l *life, err error) {
 	a.cfg.Log.Warn("instance is not as it should be, trying again", "instance", i, "error", err, "in", time.Until(l.retry).Round(time.Millisecond))
 }
 
-// say reports how an instance is.
-func (a *Agent) say(i string, l *life, w Want, wanted bool, o Observed, tasks []Task, now time.Time) {
-	key := cluster.InstanceKey(a.cfg.Host.Name, i)
-	if !wanted {
-		tenant, _, err := cluster.ParseInstance(i)
-		if err != nil {
-			return // what is there under this name is nobody's instance
-		}
-		l.enter(cluster.Stopping, "it is not placed here", now)
-		l.told.Tenant, l.told.Instance, l.told.Host = tenant, i, a.cfg.Host.Name
-		l.told.Phase, l.told.Reason, l.told.Since = l.phase, l.reason, l.since.UTC()
-		a.set(key, l.told)
-		return
-	}
+// say reports how a desired instance is.
+func (a *Agent) say(i string, l *life, w Want, o Observed, tasks []Task, now time.Time) {
 	phase, reason := l.judge(i, w, o, tasks)
 	l.enter(phase, reason, now)
 	l.told = a.report(i, w, o, l, tasks)
+	a.set(cluster.InstanceKey(a.cfg.Host.Name, i), l.told)
+}
+
+// sayGone reports an instance that is not desired, for as long as there is
+// something left of it to remove. (Its tenant's slice may stay, for others.)
+func (a *Agent) sayGone(i string, l *life, tasks []Task, now time.Time) {
+	key := cluster.InstanceKey(a.cfg.Host.Name, i)
+	tenant, _, err := cluster.ParseInstance(i)
+	if err != nil || len(tasks) == 0 && l.cancel == nil {
+		a.presence.Remove(key)
+		return
+	}
+	l.enter(cluster.Stopping, "it is not placed here", now)
+	l.told.Tenant, l.told.Instance, l.told.Host = tenant, i, a.cfg.Host.Name
+	l.told.Phase, l.told.Reason, l.told.Since = l.phase, l.reason, l.since.UTC()
 	a.set(key, l.told)
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/cluster"
 )
@@ -131,6 +133,9 @@ func TestAgentWithoutEtcdMendsAndStartsFromDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.close()
+	if err := unix.Unmount(s.host.Paths.InstanceDir("alone.0").Cell(), unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(s.host.Paths.Run); err != nil {
 		t.Fatal(err)
 	}

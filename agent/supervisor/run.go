@@ -168,7 +168,7 @@ func (s *Supervisor) again(name string, e *entry) {
 		e.active = "failed"
 		return
 	}
-	wait := min(e.service.RestartSec<<min(e.failures, 16), retryMax)
+	wait := min(e.service.RestartWait<<min(e.failures, 16), retryMax)
 	e.failures++
 	e.active = "activating"
 	e.retry = time.AfterFunc(wait, func() {

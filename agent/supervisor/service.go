@@ -16,7 +16,7 @@ type serviceSpec struct {
 	Slice       string
 	User, Group string
 	Restart     string // no, on-failure or always
-	RestartSec  time.Duration
+	RestartWait time.Duration
 	StopTimeout time.Duration
 	Limits      limits
 	Credentials map[string]string // name to host path
@@ -70,7 +70,7 @@ func parseService(u unitFile) (serviceSpec, error) {
 		User:        u.last("Service", "User", ""),
 		Group:       u.last("Service", "Group", ""),
 		Restart:     u.last("Service", "Restart", "no"),
-		RestartSec:  read(r, "RestartSec", 100*time.Millisecond, parseSpan),
+		RestartWait: read(r, "RestartSec", 100*time.Millisecond, parseSpan),
 		StopTimeout: read(r, "TimeoutStopSec", 90*time.Second, parseSpan),
 		Limits:      parseLimits(r),
 		Credentials: map[string]string{},
