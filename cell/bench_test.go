@@ -54,7 +54,13 @@ func BenchmarkThroughput(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer func() { cmd.Process.Kill(); cmd.Wait() }()
-		waitFor(b, func() bool { _, err := os.Stat(sock); return err == nil })
+		waitFor(b, func() bool {
+			c, err := net.Dial("unix", sock)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
 		benchHTTP(b, sock, cmd.Process.Pid)
 	})
 }
@@ -145,7 +151,7 @@ func benchFrames(b *testing.B, sock string, pid int) {
 			}
 		}
 	}
-	run(2000)
+	run(20_000)
 	measure(b, pid, func() { run(b.N) })
 }
 
@@ -192,7 +198,7 @@ func benchHTTP(b *testing.B, sock string, pid int) {
 			}
 		}
 	}
-	run(2000)
+	run(20_000)
 	measure(b, pid, func() { run(b.N) })
 }
 
