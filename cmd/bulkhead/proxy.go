@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,11 @@ JSON object a request.`,
 		Example: `  bulkhead proxy --host h1 --listen 127.0.0.1:8080 --state /var/lib/bulkhead/proxy`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if os.Getenv("GOMAXPROCS") == "" {
+				// The other half is for runners and functions; waking more
+				// cores than there are to spare costs more than it brings.
+				runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+			}
 			ls, err := proxyListeners(listen)
 			if err != nil {
 				return err
