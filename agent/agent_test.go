@@ -34,8 +34,13 @@ func TestMain(m *testing.M) {
 	if config := os.Getenv(processEnv); config != "" {
 		runProcess(config)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(builtDir)
+	os.Exit(code)
 }
+
+// builtDir is where buildRunner builds; empty when it has not.
+var builtDir string
 
 // services are what the agent under test runs units by.
 type services interface {
@@ -62,6 +67,7 @@ var buildRunner = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	builtDir = dir
 	bin := filepath.Join(dir, "bulkhead-runner")
 	build := exec.Command("go", "build", "-o", bin, "bulkhead/cmd/bulkhead-runner")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

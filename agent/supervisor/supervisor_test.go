@@ -21,14 +21,20 @@ import (
 
 func TestMain(m *testing.M) {
 	MaybeJail()
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(builtDir)
+	os.Exit(code)
 }
 
+// builtDir is where buildProbe builds; empty when it has not.
+var builtDir string
+
 var buildProbe = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "probe")
+	dir, err := os.MkdirTemp("", "bhprobe")
 	if err != nil {
 		return "", err
 	}
+	builtDir = dir
 	bin := filepath.Join(dir, "probe")
 	build := exec.Command("go", "build", "-o", bin, "./testdata/probe")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

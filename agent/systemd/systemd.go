@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -36,9 +35,10 @@ type Systemd struct {
 	events chan struct{}
 	reload reloads
 
-	mu       sync.Mutex
-	conn     *dbus.Conn
-	unfollow func() // stops following conn's signals, and waits
+	mu            sync.Mutex
+	conn          *dbus.Conn
+	stopFollowing context.CancelFunc
+	following     sync.WaitGroup
 }
 
 var _ agent.Services = (*Systemd)(nil)
@@ -52,13 +52,20 @@ func Open(ctx context.Context, log *slog.Logger) (*Systemd, error) {
 	if err := ensureUser(ctx, "bulkhead-proxy", agent.ProxyUID); err != nil {
 		return nil, err
 	}
-	s := &Systemd{log: log, events: make(chan struct{}, 1)}
-	_, err := s.connection(ctx)
-	return s, err
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Systemd{log: log, events: make(chan struct{}, 1), stopFollowing: stop}
+	if _, err := s.connection(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	s.following.Go(func() { s.follow(following) })
+	return s, nil
 }
 
 // Close disconnects. Units go on.
 func (s *Systemd) Close() error {
+	s.stopFollowing()
+	s.following.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop()
@@ -68,7 +75,6 @@ func (s *Systemd) Close() error {
 // drop gives up the connection. s.mu is held.
 func (s *Systemd) drop() {
 	if s.conn != nil {
-		s.unfollow()
 		s.conn.Close()
 		s.conn = nil
 	}
@@ -88,11 +94,7 @@ func (s *Systemd) connection(ctx context.Context) (*dbus.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to systemd: %w", err)
 	}
-	if err := conn.Subscribe(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("cannot subscribe to systemd's signals: %w", err)
-	}
-	s.conn, s.unfollow = conn, s.follow(conn)
+	s.conn = conn
 	s.hint() // anything may have happened while there was none
 	return conn, nil
 }
@@ -105,33 +107,6 @@ func (s *Systemd) hint() {
 	case s.events <- struct{}{}:
 	default:
 	}
-}
-
-// follow turns changes of our units' states into hints until the function
-// that it returns is called. The library drops what its channels can't take,
-// so a hint is all that may be made of it. (Its other subscription, of
-// substates, asks systemd for every property of each unit that changes.)
-func (s *Systemd) follow(conn *dbus.Conn) (unfollow func()) {
-	changes, errs := make(chan *dbus.PropertiesUpdate, 1024), make(chan error, 16)
-	conn.SetPropertiesSubscriber(changes, errs)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case c := <-changes:
-				if c != nil && strings.HasPrefix(c.UnitName, "bulkhead-") {
-					s.hint()
-				}
-			case err := <-errs:
-				s.log.Debug("lost a signal of systemd's", "error", err)
-				s.hint()
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func() { close(stop); <-done }
 }
 
 // Write implements [agent.Services].
