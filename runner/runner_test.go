@@ -104,7 +104,7 @@ func startCell(t *testing.T, binaries [2]string, dir string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binaries[0])
-	cmd.Env = []string{"BULKHEAD_CELL_DIR=" + dir, "BULKHEAD_CELL_NODE=" + binaries[1], "BULKHEAD_CELL_HARNESS=" + harness}
+	cmd.Env = []string{"BULKHEAD_CELL_DIR=" + dir, "BULKHEAD_CELL_NODE=" + binaries[1], "BULKHEAD_CELL_HARNESS=" + harness, "BULKHEAD_CELL_USERS=one"}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
