@@ -86,6 +86,7 @@ type site struct {
 	etcd   *clientv3.Client
 	log    *slog.Logger
 
+	tick     time.Duration // of its agents
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc
@@ -108,7 +109,7 @@ func newSite(t *testing.T, name string) *site {
 	}
 	t.Cleanup(func() { os.RemoveAll(base) })
 	os.Chmod(base, 0o755)
-	s := &site{t: t, log: slog.New(slog.NewTextHandler(io.Writer(t.Output()), nil))}
+	s := &site{t: t, tick: time.Second, log: slog.New(slog.NewTextHandler(io.Writer(t.Output()), nil))}
 	s.host = cluster.Host{
 		Name: name, ProxyGID: agent.ProxyUID, Init: "supervisor",
 		Paths: cluster.Paths{Run: base + "/run", State: base + "/state", Runner: runner},
@@ -144,7 +145,7 @@ func (s *site) close() {
 func (s *site) config() agent.Config {
 	return agent.Config{
 		Host: s.host, Etcd: s.etcd, Services: s.services, Containers: s.engine, Log: s.log,
-		TTL: 2 * time.Second, Tick: time.Second, Patience: 500 * time.Millisecond,
+		TTL: 2 * time.Second, Tick: s.tick, Patience: 500 * time.Millisecond,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/agent/systemd"
@@ -50,14 +51,8 @@ func TestAgentGoesOnWhileDockerIsAway(t *testing.T) {
 	p := s.placement("blind.0", dockertest.Probe(t))
 	s.place(p)
 	before := s.awaitReady("blind.0")
-	systemctl := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
-			t.Fatalf("systemctl %v: %v: %s", args, err, out)
-		}
-	}
-	systemctl("stop", "docker.socket", "docker.service")
-	t.Cleanup(func() { systemctl("start", "docker.service") })
+	systemctl(t, "stop", "docker.socket", "docker.service")
+	t.Cleanup(func() { systemctl(t, "start", "docker.service") })
 	s.stop()
 	at := s.revision()
 	s.start()
@@ -68,9 +63,34 @@ func TestAgentGoesOnWhileDockerIsAway(t *testing.T) {
 	p.Keys[0].KID = "rotated"
 	placed := s.place(p)
 	s.await("blind.0", func(i cluster.Instance, _ bool) bool { return i.Placement == placed && i.Phase == cluster.Ready })
-	systemctl("start", "docker.service")
+	systemctl(t, "start", "docker.service")
 	now := s.await("blind.0", func(i cluster.Instance, _ bool) bool { return i.Container != "" && i.Phase == cluster.Ready })
 	if now.Container != before.Container {
 		t.Errorf("the container was %.12s and is %.12s", before.Container, now.Container)
+	}
+}
+
+func systemctl(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
+		t.Fatalf("systemctl %v: %v: %s", args, err, out)
+	}
+}
+
+// TestAgentOpensASocketThatSomebodyClosed has nothing but systemd's signals
+// to go by: its agent's next look of its own accord is an hour away.
+func TestAgentOpensASocketThatSomebodyClosed(t *testing.T) {
+	if !systemd.Running() {
+		t.Skip("needs systemd")
+	}
+	s := newSite(t, "agenttest-closed")
+	s.tick = time.Hour
+	s.start()
+	s.place(s.placement("closed.0", dockertest.Probe(t)))
+	s.awaitReady("closed.0")
+	systemctl(t, "stop", "bulkhead-closed-0.socket")
+	s.awaitSocket("closed.0")
+	if status := s.call("closed.0"); status != 401 {
+		t.Errorf("status %d, want 401", status)
 	}
 }
