@@ -139,7 +139,7 @@ func (c *Cell) converse(k *conn) {
 	for lines.Scan() {
 		var req Request
 		if err := json.Unmarshal(lines.Bytes(), &req); err != nil {
-			k.send(Reply{ID: req.ID, Error: &Error{400, "bad_request", "cannot read the request: " + err.Error(), ""}})
+			k.send(Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: "cannot read the request: " + err.Error()}})
 			continue
 		}
 		pending.Go(func() { k.send(c.reply(ctx, req)) })
@@ -170,7 +170,7 @@ func (c *Cell) reply(ctx context.Context, req Request) Reply {
 	case "inquest":
 		return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)}
 	}
-	return Reply{ID: req.ID, Error: &Error{400, "bad_request", fmt.Sprintf("unknown op %q: want serve, stop, status or inquest", req.Op), ""}}
+	return Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, status or inquest", req.Op)}}
 }
 
 // Status returns how many spares are ready and what is being served.

@@ -28,7 +28,7 @@ func (c *Cell) Serve(ctx context.Context, req Request) (Status, error) {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
-		return Status{}, &Error{503, "cancelled", ctx.Err().Error(), ""}
+		return Status{}, &Error{Status: 503, Code: "cancelled", Message: ctx.Err().Error()}
 	}
 	if s.err != nil {
 		return Status{}, s.err
@@ -44,7 +44,7 @@ func (p *process) status() Status {
 func checkServe(req Request) *Error {
 	name := req.Function
 	if name == "" || len(name) > 80 || name != filepath.Base(name) || name[0] == '.' || req.Version == "" {
-		return &Error{400, "bad_request", fmt.Sprintf("cannot serve function %q, version %q: want a name of at most 80 characters without slashes, and a version", name, req.Version), ""}
+		return &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("cannot serve function %q, version %q: want a name of at most 80 characters without slashes, and a version", name, req.Version)}
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (c *Cell) fill(k key, s *slot, req Request) {
 	defer c.mu.Unlock()
 	if s.proc = p; err != nil {
 		if !errors.As(err, &s.err) {
-			s.err = &Error{503, "cell_error", err.Error(), ""}
+			s.err = &Error{Status: 503, Code: "cell_error", Message: err.Error()}
 		}
 	}
 	if (err != nil || p.state != serving) && c.slots[k] == s {
@@ -96,14 +96,14 @@ func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
 		}
 		c.kill(p, "its code could not be loaded")
 		if m.Error == nil {
-			m.Error = &Error{400, "load_error", "the code cannot be loaded", ""}
+			m.Error = &Error{Status: 400, Code: "load_error", Message: "the code cannot be loaded"}
 		}
 		return nil, m.Error
 	case <-p.gone:
-		return nil, &Error{400, "exited_while_loading", "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason, ""}
+		return nil, &Error{Status: 400, Code: "exited_while_loading", Message: "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason}
 	case <-ctx.Done():
 		c.kill(p, fmt.Sprintf("its code took longer than %v to load", loadTimeout))
-		return nil, &Error{400, "load_timeout", fmt.Sprintf("the code took longer than %v to load", loadTimeout), ""}
+		return nil, &Error{Status: 400, Code: "load_timeout", Message: fmt.Sprintf("the code took longer than %v to load", loadTimeout)}
 	}
 }
 

@@ -17,7 +17,7 @@ func (c *Cell) takeSpare(ctx context.Context, req Request) (*process, error) {
 	defer func() { c.waiters--; c.mu.Unlock() }()
 	for {
 		if c.stopping {
-			return nil, &Error{503, "stopping", "the container is being stopped", ""}
+			return nil, &Error{Status: 503, Code: "stopping", Message: "the container is being stopped"}
 		}
 		room := c.count(loading, serving, leaving) < c.cfg.Limits.Processes-1
 		if p := c.findSpare(); p != nil && room {
@@ -28,14 +28,14 @@ func (c *Cell) takeSpare(ctx context.Context, req Request) (*process, error) {
 		c.mu.Unlock()
 		if !room && !c.evict() {
 			c.mu.Lock()
-			return nil, &Error{503, "no_room", fmt.Sprintf("all %d function processes that the memory allows are busy", c.cfg.Limits.Processes-1), ""}
+			return nil, &Error{Status: 503, Code: "no_room", Message: fmt.Sprintf("all %d function processes that the memory allows are busy", c.cfg.Limits.Processes-1)}
 		}
 		select {
 		case <-changed:
 			c.mu.Lock()
 		case <-ctx.Done():
 			c.mu.Lock()
-			return nil, &Error{503, "no_spare", "no process became ready in time", ""}
+			return nil, &Error{Status: 503, Code: "no_spare", Message: "no process became ready in time"}
 		}
 	}
 }

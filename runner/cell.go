@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/cellctl"
 )
 
 // cell asks the container's PID 1 for processes: docs/cell.md. It connects
@@ -25,41 +26,13 @@ type cell struct {
 type cellConn struct {
 	net.Conn
 	mu      sync.Mutex
-	next    int
-	waiting map[int]chan cellAnswer
+	next    int64
+	waiting map[int64]chan cellctl.Reply
 	done    chan struct{}
 }
 
-type cellRequest struct {
-	ID       int               `json:"id"`
-	Op       string            `json:"op"`
-	Function string            `json:"function,omitempty"`
-	Version  string            `json:"version,omitempty"`
-	File     string            `json:"file,omitempty"`
-	Code     string            `json:"code,omitempty"`
-	Meta     map[string]string `json:"meta,omitempty"`
-	Secrets  map[string]string `json:"secrets,omitempty"`
-	Socket   string            `json:"socket,omitempty"`
-}
-
-type cellAnswer struct {
-	ID     int        `json:"id"`
-	Socket string     `json:"socket"`
-	Exit   *cellExit  `json:"exit"`
-	Error  *cellError `json:"error"`
-}
-
-// cellError is the cell's or the tenant's code's failure to serve.
-type cellError struct {
-	Status  int    `json:"status"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Stack   string `json:"stack"`
-}
-
-func (e *cellError) Error() string { return e.Code + ": " + e.Message }
-
-func (e *cellError) refusal() *Refusal {
+// refusalOf is the cell's or the tenant's code's failure to serve, as an answer.
+func refusalOf(e *cellctl.Error) *Refusal {
 	status := e.Status
 	if status < 400 || status > 599 {
 		status = 503
@@ -67,19 +40,11 @@ func (e *cellError) refusal() *Refusal {
 	return &Refusal{Status: status, Cause: e.Code, Message: e.Message, Stack: e.Stack}
 }
 
-// cellExit is how a process ended.
-type cellExit struct {
-	Code   int    `json:"code"`
-	Signal string `json:"signal"`
-	OOM    bool   `json:"oom"`
-	Reason string `json:"reason"`
-}
-
 var errCellGone = errors.New("the cell closed its control socket")
 
 // serve returns the path of the socket of a process that serves the record.
 func (c *cell) serve(ctx context.Context, name string, f *cluster.Function) (string, error) {
-	a, err := c.ask(ctx, cellRequest{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets})
+	a, err := c.ask(ctx, cellctl.Request{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets})
 	if err != nil {
 		return "", err
 	}
@@ -91,22 +56,22 @@ func (c *cell) serve(ctx context.Context, name string, f *cluster.Function) (str
 
 // stop lets a process finish what it has and go.
 func (c *cell) stop(ctx context.Context, name, version string) error {
-	_, err := c.ask(ctx, cellRequest{Op: "stop", Function: name, Version: version})
+	_, err := c.ask(ctx, cellctl.Request{Op: "stop", Function: name, Version: version})
 	return err
 }
 
 // inquest returns how the process behind a socket ended; nil while it lives.
-func (c *cell) inquest(ctx context.Context, socket string) (*cellExit, error) {
-	a, err := c.ask(ctx, cellRequest{Op: "inquest", Socket: filepath.Base(socket)})
+func (c *cell) inquest(ctx context.Context, socket string) (*cellctl.Exit, error) {
+	a, err := c.ask(ctx, cellctl.Request{Op: "inquest", Socket: filepath.Base(socket)})
 	return a.Exit, err
 }
 
-func (c *cell) ask(ctx context.Context, r cellRequest) (cellAnswer, error) {
+func (c *cell) ask(ctx context.Context, r cellctl.Request) (cellctl.Reply, error) {
 	conn, err := c.connect(ctx)
 	if err != nil {
-		return cellAnswer{}, err
+		return cellctl.Reply{}, err
 	}
-	answer := make(chan cellAnswer, 1)
+	answer := make(chan cellctl.Reply, 1)
 	conn.mu.Lock()
 	conn.next++
 	r.ID = conn.next
@@ -122,7 +87,7 @@ func (c *cell) ask(ctx context.Context, r cellRequest) (cellAnswer, error) {
 		conn.mu.Unlock()
 	}()
 	if err != nil {
-		return cellAnswer{}, fmt.Errorf("cannot ask the cell: %w", err)
+		return cellctl.Reply{}, fmt.Errorf("cannot ask the cell: %w", err)
 	}
 	select {
 	case a := <-answer:
@@ -131,9 +96,9 @@ func (c *cell) ask(ctx context.Context, r cellRequest) (cellAnswer, error) {
 		}
 		return a, nil
 	case <-conn.done:
-		return cellAnswer{}, errCellGone
+		return cellctl.Reply{}, errCellGone
 	case <-ctx.Done():
-		return cellAnswer{}, context.Cause(ctx)
+		return cellctl.Reply{}, context.Cause(ctx)
 	}
 }
 
@@ -152,7 +117,7 @@ func (c *cell) connect(ctx context.Context) (*cellConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the cell: %w", err)
 	}
-	c.conn = &cellConn{Conn: nc, waiting: map[int]chan cellAnswer{}, done: make(chan struct{})}
+	c.conn = &cellConn{Conn: nc, waiting: map[int64]chan cellctl.Reply{}, done: make(chan struct{})}
 	go c.conn.read()
 	return c.conn, nil
 }
@@ -165,7 +130,7 @@ func (c *cellConn) read() {
 	lines := bufio.NewScanner(c)
 	lines.Buffer(make([]byte, 4096), 4<<20)
 	for lines.Scan() {
-		var a cellAnswer
+		var a cellctl.Reply
 		if json.Unmarshal(lines.Bytes(), &a) != nil {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/cellctl"
 	"bulkhead/internal/frames"
 )
 
@@ -147,11 +148,11 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 // fail answers everyone who waited. Code that can't be loaded stays failed for
 // a while; anything else is tried again with the next request.
 func (p *process) fail(err error) {
-	var refused *cellError
+	var refused *cellctl.Error
 	refusal := refuse(503, "function_unavailable", "function %q cannot be started: %v", p.function, err)
 	refusal.RetryAfter = time.Second
 	if errors.As(err, &refused) {
-		refusal = refused.refusal()
+		refusal = refusalOf(refused)
 	}
 	p.failed = refusal
 	for c := range p.waiting {

@@ -1,0 +1,65 @@
+// Package cellctl holds the messages of the cell's control socket
+// (docs/cell.md): the runner outside the container sends them, the cell inside
+// answers.
+package cellctl
+
+// Request is one line from the runner (docs/cell.md).
+type Request struct {
+	ID       int64             `json:"id"`
+	Op       string            `json:"op"` // serve, stop, status, inquest
+	Function string            `json:"function,omitempty"`
+	Version  string            `json:"version,omitempty"`
+	File     string            `json:"file,omitempty"`
+	Code     string            `json:"code,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
+	Secrets  map[string]string `json:"secrets,omitempty"`
+	Socket   string            `json:"socket,omitempty"`
+}
+
+// Reply answers the request with the same ID.
+type Reply struct {
+	ID        int64    `json:"id"`
+	Socket    string   `json:"socket,omitempty"`
+	PID       int      `json:"pid,omitempty"`
+	Error     *Error   `json:"error,omitempty"`
+	Spares    int      `json:"spares,omitempty"`
+	Processes []Status `json:"processes,omitempty"`
+	Exit      *Exit    `json:"exit,omitempty"`
+}
+
+// Error says why a function is not being served. Status is an HTTP status: 400
+// when the code is at fault, 503 when the cell has no room or is stopping.
+type Error struct {
+	Status  int    `json:"status"`
+	Code    string `json:"code"` // syntax_error, load_error, not_a_function, bad_arity, load_timeout, no_room, …
+	Message string `json:"message"`
+	Stack   string `json:"stack,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Status is one function process.
+type Status struct {
+	Function string `json:"function"`
+	Version  string `json:"version"`
+	Socket   string `json:"socket"`
+	PID      int    `json:"pid"`
+	Since    string `json:"since"` // RFC 3339
+}
+
+// Exit is the result of an inquest.
+type Exit struct {
+	Code   int    `json:"code"`   // exit code; 0 when a signal ended it
+	Signal string `json:"signal"` // SIGKILL, SIGSEGV, …; empty: it exited
+	OOM    bool   `json:"oom"`    // it ran out of memory, V8's heap or the container's
+	Reason string `json:"reason"` // in words
+}
+
+// Event goes to every control connection unasked.
+type Event struct {
+	Event    string `json:"event"` // exit
+	Function string `json:"function"`
+	Version  string `json:"version"`
+	Socket   string `json:"socket"`
+	Exit     Exit   `json:"exit"`
+}
