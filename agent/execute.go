@@ -19,8 +19,9 @@ import (
 const (
 	// cellPatience is how long a cell may take to open its control socket.
 	cellPatience = 10 * time.Second
-	// taskPatience is how long any task may take.
-	taskPatience = time.Minute
+	// taskPatience is how long any task may take: a runner that is stopped
+	// finishes its requests first (TimeoutStopSec=).
+	taskPatience = 2 * time.Minute
 	// tellPatience is how long a runner may take to confirm what it is told.
 	tellPatience = 5 * time.Second
 )
