@@ -10,12 +10,15 @@
 // under way.
 //
 //	gate.go       may this token do this?          (pure)
+//	claims.go     what a token says
 //	refusal.go    the platform's answers when not
 //	functions.go  the tenant's functions, as the agent delivers them
 //	cell.go       the cell's control socket
 //	inbound.go    frames from the proxy, and the agent's reloads
+//	request.go    the request as the function gets it
 //	call.go       one request from gate to answer
 //	process.go    frames from function processes
+//	death.go      processes that could not start, or have ended
 //	oneoff.go     code that comes with the request
 //
 // One mutex guards all state: the work under it is moving bytes between

@@ -6,12 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +20,6 @@ import (
 	"bulkhead/agent/supervisor"
 	"bulkhead/agent/systemd"
 	"bulkhead/cluster"
-	"bulkhead/units"
 )
 
 // imageFile in the state directory names the image last built here.
@@ -72,59 +69,6 @@ func checkDisk(dir string) error {
 		return fail(exitFailure, "free some, or choose another directory with --state", "the disk of %s has %d MiB free; %d MiB are needed", dir, free>>20, minFree>>20)
 	}
 	return nil
-}
-
-// lockUp lets one "up" use a state directory, and says who has it.
-func lockUp(state string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(state, "up.pid"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", state, err)
-	}
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		pid, _ := io.ReadAll(f)
-		f.Close()
-		return nil, fail(exitFailure, "use it as it is, or end it first: bulkhead down", "bulkhead is up already, as process %s", strings.Fields(string(pid) + " ?")[0])
-	}
-	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("cannot note our process id: %w", err)
-	}
-	return func() { f.Truncate(0); f.Close() }, nil
-}
-
-func writeAt(f *os.File, text string) error {
-	_, err := f.WriteAt([]byte(text), 0)
-	return err
-}
-
-// markReady notes, for scripts that wait, that everything runs.
-func markReady(state string) error {
-	f, err := os.OpenFile(filepath.Join(state, "up.pid"), os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("cannot note that we are ready: %w", err)
-	}
-	defer f.Close()
-	_, err = f.WriteString("ready\n")
-	return err
-}
-
-// readUp returns the process that holds the lock; 0 when none does.
-func readUp(state string) (pid int, ready bool) {
-	f, err := os.Open(filepath.Join(state, "up.pid"))
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-		return 0, false
-	}
-	data, _ := io.ReadAll(f)
-	lines := strings.Fields(string(data))
-	if len(lines) == 0 {
-		return 0, false
-	}
-	pid, _ = strconv.Atoi(lines[0])
-	return pid, len(lines) > 1
 }
 
 // openEngine connects to Docker and fails early when it is not there.
@@ -240,60 +184,6 @@ func openServices(ctx context.Context, o upOptions, log *slog.Logger) (agent.Ser
 		return nil, nil, err
 	}
 	return s, func() { s.Close() }, nil
-}
-
-// startProxy has the proxy's units run, as they should be: its socket is held
-// by whoever runs units, so a proxy of another version takes over unnoticed.
-func startProxy(ctx context.Context, o upOptions, host cluster.Host, services agent.Services) error {
-	binary, err := installBinary("bulkhead", filepath.Join(o.state, "bin"))
-	if err != nil {
-		return err
-	}
-	args := []string{"proxy", "--host", host.Name, "--endpoints", o.etcd, "--state", units.ProxyState(host.Paths)}
-	if o.domain != "" {
-		args = append(args, "--domain", o.domain)
-	}
-	rendered, err := units.RenderProxy(host, units.Proxy{
-		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID, Network: true,
-	})
-	if err != nil {
-		return err
-	}
-	for dir, owner := range map[string]int{units.ProxyRoot(host.Paths): 0, units.ProxyState(host.Paths): agent.ProxyUID, filepath.Join(o.run, "instances"): 0} {
-		if err := errors.Join(os.MkdirAll(dir, 0o711), os.Chown(dir, owner, owner)); err != nil {
-			return fmt.Errorf("cannot make the proxy's directories: %w", err)
-		}
-	}
-	stale, err := proxyIsStale(ctx, services, rendered)
-	if err != nil {
-		return err
-	}
-	if err := services.Write(ctx, rendered...); err != nil {
-		return err
-	}
-	if err := services.Start(ctx, units.ProxySocket); err != nil {
-		return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen", "cannot start the proxy: %w", err)
-	}
-	if stale {
-		return services.Restart(ctx, units.ProxyService)
-	}
-	return services.Start(ctx, units.ProxyService)
-}
-
-// proxyIsStale reports whether a proxy runs whose unit is not this one.
-func proxyIsStale(ctx context.Context, services agent.Services, rendered []units.Unit) (bool, error) {
-	states, err := services.States(ctx, "bulkhead-proxy")
-	if err != nil {
-		return false, err
-	}
-	for _, s := range states {
-		for _, u := range rendered {
-			if s.Name == units.ProxyService && u.Name == s.Name && s.Up() {
-				return s.Text != u.Text, nil
-			}
-		}
-	}
-	return false, nil
 }
 
 func hostPort(raw string) string {

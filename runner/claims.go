@@ -1,0 +1,77 @@
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// claims are those that are looked at (docs/tokens.md).
+type claims struct {
+	Ten    *names          `json:"ten"`
+	Name   *names          `json:"jtn"`
+	Names  *names          `json:"jtnm"`
+	Params json.RawMessage `json:"pctx"`
+	Code   any             `json:"code"`
+	URL    any             `json:"url"`
+	jwt.RegisteredClaims
+}
+
+// functions joins jtn and jtnm; nil when neither narrows the token.
+func (c *claims) functions() *names {
+	if c.Name == nil || c.Names == nil {
+		if c.Name != nil {
+			return c.Name
+		}
+		return c.Names
+	}
+	return &names{list: slices.Concat(c.Name.list, c.Names.list), patterns: slices.Concat(c.Name.patterns, c.Names.patterns)}
+}
+
+// names is a claim that holds a name, a list of names, or a /regex/ over the
+// whole of a name.
+type names struct {
+	list     []string
+	patterns []*regexp.Regexp
+}
+
+func (n *names) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		return n.add(one)
+	}
+	var many []string
+	if err := json.Unmarshal(b, &many); err != nil {
+		return errors.New("want a name, a list of names or a /regex/")
+	}
+	for _, s := range many {
+		if err := n.add(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *names) add(s string) error {
+	if len(s) < 2 || s[0] != '/' || s[len(s)-1] != '/' {
+		n.list = append(n.list, s)
+		return nil
+	}
+	re, err := regexp.Compile(`^(?:` + s[1:len(s)-1] + `)$`)
+	if err != nil {
+		return fmt.Errorf("%q is no regular expression", s)
+	}
+	n.patterns = append(n.patterns, re)
+	return nil
+}
+
+func (n *names) has(name string) bool {
+	if n == nil {
+		return false
+	}
+	return slices.Contains(n.list, name) || slices.ContainsFunc(n.patterns, func(re *regexp.Regexp) bool { return re.MatchString(name) })
+}
