@@ -100,7 +100,14 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	step("this machine is host " + host.Name + ", image " + shortID(host.Image))
-	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer)
+	socket, err := proxyEtcdDir(o.run)
+	if err != nil {
+		return err
+	}
+	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer, socket)
+	if err == nil {
+		err = admitProxy(socket)
+	}
 	if err != nil {
 		return fail(exitFailure, "if another program uses the port, choose others with --etcd and --etcd-peer", "%w", err)
 	}

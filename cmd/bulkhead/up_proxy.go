@@ -12,6 +12,27 @@ import (
 	"bulkhead/units"
 )
 
+// proxyEtcdSocket is where the proxy reaches etcd. On a cluster of one machine
+// it needs no network of its own: its listening sockets are handed to it.
+func proxyEtcdSocket(run string) string { return filepath.Join(run, "etcd", "client.sock") }
+
+// proxyEtcdDir makes a place for that socket.
+func proxyEtcdDir(run string) (socket string, err error) {
+	socket = proxyEtcdSocket(run)
+	if err := os.MkdirAll(filepath.Dir(socket), 0o711); err != nil {
+		return "", fmt.Errorf("cannot make a place for the proxy's way to etcd: %w", err)
+	}
+	return socket, nil
+}
+
+// admitProxy lets the proxy connect to the socket, and root, and nobody else.
+func admitProxy(socket string) error {
+	if err := errors.Join(os.Chown(socket, 0, agent.ProxyUID), os.Chmod(socket, 0o660)); err != nil {
+		return fmt.Errorf("cannot let the proxy reach etcd: %w", err)
+	}
+	return nil
+}
+
 // startProxy has the proxy's units run, as they should be: its socket is held
 // by whoever runs units, so a proxy of another version takes over unnoticed.
 func startProxy(ctx context.Context, o upOptions, host cluster.Host, services agent.Services) error {
@@ -19,12 +40,14 @@ func startProxy(ctx context.Context, o upOptions, host cluster.Host, services ag
 	if err != nil {
 		return err
 	}
-	args := []string{"proxy", "--host", host.Name, "--endpoints", o.etcd, "--state", units.ProxyState(host.Paths)}
+	args := []string{"proxy", "--host", host.Name, "--endpoints", "unix://" + proxyEtcdSocket(o.run), "--state", units.ProxyState(host.Paths)}
 	if o.domain != "" {
 		args = append(args, "--domain", o.domain)
 	}
 	rendered, err := units.RenderProxy(host, units.Proxy{
-		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID, Network: true,
+		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID,
+		// The directory, not the socket, which is another one after a restart.
+		Files: []string{filepath.Dir(proxyEtcdSocket(o.run))},
 	})
 	if err != nil {
 		return err

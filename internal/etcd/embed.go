@@ -36,12 +36,16 @@ type Server struct {
 // listening on the URLs; port 0 takes any free one. It returns once the server
 // answers. Writes are synced to disk before they count. History older than an
 // hour is compacted.
-func Embed(dir, clientURL, peerURL string) (*Server, error) {
+//
+// It serves its clients on unix sockets at these paths too, for those who
+// have no network. Who may connect is for the caller to say: they are made
+// for our own user alone.
+func Embed(dir, clientURL, peerURL string, sockets ...string) (*Server, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start etcd in %s: %w", dir, err)
 	}
-	s, err := start(dir, clientURL, peerURL)
+	s, err := start(dir, clientURL, peerURL, sockets)
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("cannot start etcd in %s: %w", dir, err)
@@ -50,7 +54,7 @@ func Embed(dir, clientURL, peerURL string) (*Server, error) {
 	return s, nil
 }
 
-func start(dir, clientURL, peerURL string) (*Server, error) {
+func start(dir, clientURL, peerURL string, sockets []string) (*Server, error) {
 	client, err := listenURL(clientURL)
 	if err != nil {
 		return nil, err
@@ -62,6 +66,9 @@ func start(dir, clientURL, peerURL string) (*Server, error) {
 	c := embed.NewConfig()
 	c.Name, c.Dir = "bulkhead", dir
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
+	for _, path := range sockets {
+		c.ListenClientUrls = append(c.ListenClientUrls, url.URL{Scheme: "unix", Path: path})
+	}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	logs := zap.NewAtomicLevelAt(zap.ErrorLevel)
@@ -164,9 +171,11 @@ func tryLock(path string, flags int) (*os.File, error) {
 
 // Endpoints are the URLs clients connect to.
 func (s *Server) Endpoints() []string {
-	endpoints := make([]string, len(s.etcd.Clients))
-	for i, l := range s.etcd.Clients {
-		endpoints[i] = "http://" + l.Addr().String()
+	var endpoints []string
+	for _, l := range s.etcd.Clients {
+		if l.Addr().Network() == "tcp" {
+			endpoints = append(endpoints, "http://"+l.Addr().String())
+		}
 	}
 	return endpoints
 }
