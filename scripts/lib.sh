@@ -114,12 +114,12 @@ ensure_docker() {
 
 docker_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# build: the three binaries, static, in bin/.
+# build: the binaries, static, in bin/.
 build() {
   mkdir -p bin
   local version
   version=$(git describe --always --dirty 2>/dev/null) || version=unknown
-  for b in bulkhead bulkhead-runner bulkhead-cell; do
+  for b in bulkhead bulkhead-runner bulkhead-cell bulkhead-jail; do
     # The commit goes only into the operator's binary, so that a commit that
     # leaves the others alone leaves the image and what runs alone.
     CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=$version" -o "bin/$b" "./cmd/$b" || die "cannot build $b; the compiler's words are above." "is the checkout whole? git status"

@@ -32,7 +32,7 @@ func (s *Supervisor) tryLaunch(spec serviceSpec, names []string, sockets []int, 
 	if spec.Jail.UID, spec.Jail.GID, err = s.users.of(spec); err != nil {
 		return nil, err
 	}
-	h, err := startHelper(spec, sockets, log)
+	h, err := s.startHelper(spec, sockets, log)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (s *Supervisor) confine(spec serviceSpec, pid int) {
 	}
 }
 
-// helper is this binary started again, waiting to be told what to become.
+// helper is a helperBinary started, waiting to be told what to become.
 type helper struct {
 	process        *process
 	files          *files
@@ -71,7 +71,7 @@ type helper struct {
 
 // startHelper starts a helper with all the descriptors that the service will
 // have: its sockets, then its credentials.
-func startHelper(spec serviceSpec, sockets []int, log string) (*helper, error) {
+func (s *Supervisor) startHelper(spec serviceSpec, sockets []int, log string) (*helper, error) {
 	fs := &files{}
 	out := fs.add(os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600))
 	for _, fd := range sockets {
@@ -83,8 +83,7 @@ func startHelper(spec serviceSpec, sockets []int, log string) (*helper, error) {
 	h := &helper{files: fs, config: fs.pipe(true), status: fs.pipe(false)}
 	err := fs.err
 	if err == nil {
-		// The file that we were started from may be another version's by now.
-		cmd := exec.Command("/proc/self/exe", jailArg, strconv.Itoa(firstFD+len(fs.passed)-2), strconv.Itoa(firstFD+len(fs.passed)-1))
+		cmd := exec.Command(s.helper.path(), jailArg, strconv.Itoa(firstFD+len(fs.passed)-2), strconv.Itoa(firstFD+len(fs.passed)-1))
 		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"GOMAXPROCS=1"}, fs.passed
 		cmd.Stdout, cmd.Stderr = out, out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: spec.Jail.Namespaces, Setsid: true}

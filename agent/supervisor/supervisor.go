@@ -20,6 +20,7 @@ type Supervisor struct {
 	cgroups cgroups
 	poll    *poller
 	lock    *os.File
+	helper  helperBinary
 	events  chan struct{}
 	closing chan struct{}
 	work    sync.WaitGroup
@@ -78,8 +79,14 @@ func Open(run, state string, log *slog.Logger) (*Supervisor, error) {
 		lock.Close()
 		return nil, err
 	}
+	helper, err := openHelper()
+	if err != nil {
+		poll.close()
+		lock.Close()
+		return nil, err
+	}
 	s := &Supervisor{
-		store: store, logs: logs, log: log, users: users, cgroups: findCgroups(), poll: poll, lock: lock,
+		store: store, logs: logs, log: log, users: users, cgroups: findCgroups(), poll: poll, lock: lock, helper: helper,
 		events: make(chan struct{}, 1), closing: make(chan struct{}),
 		units: map[string]*entry{},
 	}
@@ -126,6 +133,7 @@ func (s *Supervisor) Close() error {
 	for _, e := range s.units {
 		closeAll(e.fds)
 	}
+	s.helper.close()
 	return s.lock.Close()
 }
 
