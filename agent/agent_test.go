@@ -122,6 +122,9 @@ func newSite(t *testing.T, name string) *site {
 		if err := agent.Cleanup(context.Background(), s.config()); err != nil {
 			t.Error(err)
 		}
+		if left, err := s.services.States(context.Background(), "bulkhead-"); err != nil || len(left) > 0 {
+			t.Errorf("left after cleaning up: %v (error %v)", left, err)
+		}
 	})
 	return s
 }

@@ -19,18 +19,22 @@ func Cleanup(ctx context.Context, c Config) error {
 	}
 	p := c.Host.Paths
 	o := newObserver(p, c.Services, c.Containers)
-	seen, err := o.observe(ctx)
-	if err == nil {
-		err = seen.Blind
-	}
-	if err != nil {
-		return fmt.Errorf("cannot clean up: %w", err)
-	}
 	x := &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log}
 	var errs []error
-	for _, t := range Plan(Desired{}, seen) {
-		if err := x.run(ctx, []Task{t}, Want{}); err != nil {
-			errs = append(errs, fmt.Errorf("instance %s: %w", t.Instance, err))
+	// What instances share goes in a second round, when neither needs it.
+	for range 2 {
+		seen, err := o.observe(ctx)
+		if err == nil {
+			err = seen.Blind
+		}
+		if err != nil {
+			return fmt.Errorf("cannot clean up: %w", err)
+		}
+		errs = nil
+		for _, t := range Plan(Desired{}, seen) {
+			if err := x.run(ctx, []Task{t}, Want{}); err != nil {
+				errs = append(errs, fmt.Errorf("instance %s: %w", t.Instance, err))
+			}
 		}
 	}
 	for _, path := range []string{instancesDir(p), filepath.Join(p.State, "desired"), filepath.Join(p.State, "uids.json")} {

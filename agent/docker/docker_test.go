@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,14 @@ func testSpec(t *testing.T, image string) agent.ContainerSpec {
 	for d := filepath.Dir(cell); d != "/tmp" && d != "/"; d = filepath.Dir(d) {
 		os.Chmod(d, 0o711)
 	}
+	t.Cleanup(func() { // the engine makes slices, and leaves them
+		for _, slice := range []string{"bulkhead-dockertest.slice/bulkhead-dockertest-0.slice", "bulkhead-dockertest.slice", ""} {
+			dirs, _ := filepath.Glob("/sys/fs/cgroup/*/bulkhead.slice/" + slice)
+			for _, dir := range dirs {
+				syscall.Rmdir(dir)
+			}
+		}
+	})
 	return agent.ContainerSpec{
 		Name: "bulkhead-dockertest.0", Tenant: "dockertest", Instance: "dockertest.0", Image: image, UID: testUID,
 		Tmp: 1 << 20, Cell: cell, Slice: "bulkhead-dockertest-0.slice",
