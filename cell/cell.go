@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -155,19 +154,6 @@ func (c *Cell) leave(p *process) {
 		delete(c.slots, k)
 	}
 	c.notify()
-}
-
-// kill ends p at once.
-func (c *Cell) kill(p *process, why string) {
-	c.mu.Lock()
-	if p.killedBy == "" {
-		p.killedBy = why
-	}
-	if p.state < leaving {
-		c.leave(p)
-	}
-	c.mu.Unlock()
-	c.reaper.kill(p.pid, syscall.SIGKILL)
 }
 
 // Inquest returns why the process of a socket ended; nil while it lives, and

@@ -164,13 +164,16 @@ func (c *Cell) reply(ctx context.Context, req Request) Reply {
 	case "stop":
 		c.Stop(req.Function, req.Version)
 		return Reply{ID: req.ID}
+	case "kill":
+		c.Kill(ctx, req)
+		return Reply{ID: req.ID}
 	case "status":
 		spares, all := c.Status()
 		return Reply{ID: req.ID, Spares: spares, Processes: all}
 	case "inquest":
 		return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)}
 	}
-	return Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, status or inquest", req.Op)}}
+	return Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status or inquest", req.Op)}}
 }
 
 // Status returns how many spares are ready and what is being served.

@@ -16,6 +16,7 @@
 //	cell.go      Cell: the processes by function, from start to stop
 //	serve.go     a function version gets its process
 //	spare.go     the next spare; evict.go: who goes when there is no room
+//	kill.go      an end at once
 //	process.go   one Node process: starting it, its channel, its state
 //	heard.go     what processes print and say, and their ends
 //	control.go   the control socket: requests, replies, events

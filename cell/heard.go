@@ -27,7 +27,7 @@ func (c *Cell) said(p *process, m message) {
 		offer(p.pong, m)
 	case "leaving":
 		c.mu.Lock()
-		p.goodbye = cut(m.Reason, 1024)
+		p.goodbye = cut(m.Reason, maxReason)
 		if p.state == serving || p.state == loading {
 			c.leave(p)
 			go c.expect(p, stopGrace)

@@ -53,6 +53,9 @@ type process struct {
 	output  *sync.WaitGroup // readers of its pipes
 }
 
+// maxReason bounds the words in which a process's end is explained, in bytes.
+const maxReason = 1024
+
 // message is what the harness says on its channel.
 type message struct {
 	T        string `json:"t"` // spare, serving, failed, pong, leaving

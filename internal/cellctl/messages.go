@@ -6,14 +6,15 @@ package cellctl
 // Request is one line from the runner (docs/cell.md).
 type Request struct {
 	ID       int64             `json:"id"`
-	Op       string            `json:"op"` // serve, stop, status, inquest
+	Op       string            `json:"op"` // serve, stop, kill, status, inquest
 	Function string            `json:"function,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	File     string            `json:"file,omitempty"`
 	Code     string            `json:"code,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Secrets  map[string]string `json:"secrets,omitempty"`
-	Socket   string            `json:"socket,omitempty"`
+	Socket   string            `json:"socket,omitempty"` // of inquest, and of a kill that means one process
+	Reason   string            `json:"reason,omitempty"` // of kill: what the inquest will say
 }
 
 // Reply answers the request with the same ID.
