@@ -78,8 +78,12 @@ func (c *Client) Close() {
 
 // Open sends a request and returns its stream. The body given goes along and
 // must fit the frame beside the head; end says that there is no more of it.
-// The error is [ErrRefused] (wrapped) when nothing was sent.
+// The error wraps [ErrProtocol] when the request fits no frame, so that no
+// connection could take it, and otherwise [ErrRefused]: nothing was sent.
 func (c *Client) Open(r Request, end bool) (*Stream, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
 	s := newStream(c)
 	s.credit -= len(r.Body)
 	s.sent = end
@@ -146,8 +150,14 @@ func (h clientHandler) Frame(f Frame) error {
 	if s == nil {
 		return nil
 	}
-	defer s.mu.Unlock()
-	return s.frame(f)
+	err := s.frame(f)
+	s.mu.Unlock()
+	if err != nil {
+		// The frame as such was sound, so the others' streams go on.
+		c.forget(f.Stream)
+		c.conn.Send(func(dst []byte) []byte { return AppendReset(dst, f.Stream, CodeProtocol, err.Error()) })
+	}
+	return nil
 }
 
 // Do sends a request whose body is whole and returns the whole answer, at

@@ -75,8 +75,8 @@ func (e *echo) push(id uint32, took int) error {
 	}
 }
 
-// pair is a client and the echo that it talks to over a real unix socket.
-func pair(t testing.TB) (*Client, *echo) {
+// connect makes a real unix connection and returns both its ends.
+func connect(t testing.TB) (ours, theirs net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
@@ -91,6 +91,13 @@ func pair(t testing.TB) (*Client, *echo) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, s
+}
+
+// pair is a client and the echo that it talks to.
+func pair(t testing.TB) (*Client, *echo) {
+	t.Helper()
+	c, s := connect(t)
 	e := &echo{conn: NewConn(s, "runner"), credit: map[uint32]int{}, waiting: map[uint32][]byte{}, ended: map[uint32]bool{}, resets: make(chan Code, 64)}
 	done := make(chan struct{})
 	go func() { e.conn.Serve(e); close(done) }()

@@ -5,6 +5,14 @@ import (
 	"iter"
 )
 
+// The longest that a head's lengths can say, in bytes. What encodes a head
+// never writes a length that wraps: see each on what it does instead.
+const (
+	maxFields = 1<<8 - 1  // fields of a head
+	maxName   = 1<<8 - 1  // of a method or a header's name
+	maxValue  = 1<<16 - 1 // of a target, a field or a header's value; also headers of a head
+)
+
 // FieldID names one of the platform's own words in a head.
 type FieldID uint8
 
@@ -35,8 +43,13 @@ var NoFields = []byte{0}
 
 var noHeaders = []byte{0, 0}
 
-// AppendField adds a field to the list that begins at dst[start].
+// AppendField adds a field to the list that begins at dst[start]. Of a value
+// longer than 65,535 bytes only so many go in; the 256th field is left out.
 func AppendField(dst []byte, start int, id FieldID, value []byte) []byte {
+	if dst[start] == maxFields {
+		return dst
+	}
+	value = value[:min(len(value), maxValue)]
 	dst[start]++
 	dst = append(dst, byte(id))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(value)))
@@ -74,9 +87,14 @@ type Headers []byte
 func AppendHeaderCount(dst []byte) []byte { return append(dst, 0, 0) }
 
 // AppendHeaderLine adds a header to the list that begins at dst[start]. Name
-// must be lower-case and at most 255 bytes, value at most 65,535.
+// must be lower-case. A header that cannot be represented is left out: with a
+// name of more than 255 bytes, a value of more than 65,535, or the 65,536th.
 func AppendHeaderLine(dst []byte, start int, name, value []byte) []byte {
-	binary.LittleEndian.PutUint16(dst[start:], binary.LittleEndian.Uint16(dst[start:])+1)
+	n := binary.LittleEndian.Uint16(dst[start:])
+	if n == maxValue || len(name) > maxName || len(value) > maxValue {
+		return dst
+	}
+	binary.LittleEndian.PutUint16(dst[start:], n+1)
 	dst = append(dst, byte(len(name)))
 	dst = append(dst, name...)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(value)))
@@ -132,14 +150,38 @@ func ParseRequest(p []byte) (r Request, err error) {
 }
 
 // AppendHead appends the request's head, without the body. Fields and Headers
-// that are nil are empty.
+// that are nil are empty. Only the first 255 bytes of a method and 65,535 of a
+// target go in: [Request.Check] tells beforehand.
 func (r Request) AppendHead(dst []byte) []byte {
+	method, target := r.Method[:min(len(r.Method), maxName)], r.Target[:min(len(r.Target), maxValue)]
 	dst = appendOr(dst, r.Fields, NoFields)
-	dst = append(dst, byte(len(r.Method)))
-	dst = append(dst, r.Method...)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(r.Target)))
-	dst = append(dst, r.Target...)
+	dst = append(dst, byte(len(method)))
+	dst = append(dst, method...)
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(target)))
+	dst = append(dst, target...)
 	return appendOr(dst, r.Headers, noHeaders)
+}
+
+// HeadSize is how many bytes the request's head has, encoded.
+func (r Request) HeadSize() int {
+	return max(len(r.Fields), len(NoFields)) + 1 + len(r.Method) + 2 + len(r.Target) + max(len(r.Headers), len(noHeaders))
+}
+
+// Check returns an error that wraps [ErrProtocol] when a peer would not take
+// the request as one REQUEST.
+func (r Request) Check() error {
+	head := r.HeadSize()
+	switch {
+	case len(r.Method) == 0 || len(r.Method) > maxName:
+		return protocolError("method of %d bytes, want 1 to %d", len(r.Method), maxName)
+	case len(r.Target) > maxValue:
+		return protocolError("target of %d bytes, at most %d", len(r.Target), maxValue)
+	case head > MaxHead:
+		return protocolError("head of %d bytes, at most %d", head, MaxHead)
+	case head+len(r.Body) > MaxPayload:
+		return protocolError("head and body of %d bytes, at most %d", head+len(r.Body), MaxPayload)
+	}
+	return nil
 }
 
 // A Response is a view of a RESPONSE's payload.

@@ -6,6 +6,9 @@ import (
 	"sync"
 )
 
+// maxCredit bounds what WINDOW frames may add up to, unused.
+const maxCredit = 1 << 40
+
 // Stream is one request and its answer on a [Client]. One goroutine may send
 // the request's body while another reads the answer; neither side is for use
 // by two at once. Close must be called once, when both are done.
@@ -69,8 +72,26 @@ func wake(c chan struct{}) {
 	}
 }
 
-// frame takes in what arrived; s.mu is held.
+// frame takes in what arrived; s.mu is held. An error is the peer's breach of
+// the rules, which has ended this stream and is its reader's to see.
 func (s *Stream) frame(f Frame) error {
+	err := s.take(f)
+	if err != nil && s.err == nil {
+		s.err, s.body = err, s.body[:0]
+	}
+	s.ended = s.ended || f.End && err == nil
+	if f.Type == TypeWindow && err == nil {
+		wake(s.window)
+		return nil
+	}
+	wake(s.answer)
+	if s.ended || s.err != nil {
+		wake(s.window)
+	}
+	return err
+}
+
+func (s *Stream) take(f Frame) error {
 	switch f.Type {
 	case TypeResponse:
 		if len(s.head) > 0 {
@@ -88,20 +109,15 @@ func (s *Stream) frame(f Frame) error {
 		}
 		s.body = append(s.body, f.Payload...)
 	case TypeWindow:
-		s.credit += ParseWindow(f.Payload)
-		wake(s.window)
-		return nil
+		if s.credit += ParseWindow(f.Payload); s.credit > maxCredit {
+			return protocolError("leave to send %d bytes on stream %d", s.credit, f.Stream)
+		}
 	case TypeReset:
 		code, reason := ParseReset(f.Payload)
 		s.err = &ResetError{Code: code, Reason: reason}
 	}
 	if len(s.body) > Window {
 		return protocolError("more than the window was sent on stream %d", f.Stream)
-	}
-	s.ended = s.ended || f.End
-	wake(s.answer)
-	if s.ended || s.err != nil {
-		wake(s.window)
 	}
 	return nil
 }
@@ -118,7 +134,8 @@ func (s *Stream) fail(err error) {
 
 // Response waits for the answer's head. It is valid until Close; its Body is
 // empty, [Stream.Next] has all of it. The error is a [*ResetError], wraps
-// [ErrClosed] when the connection ended, or is the context's.
+// [ErrClosed] when the connection ended or [ErrProtocol] when the peer broke the
+// rules on this stream, or is the context's.
 func (s *Stream) Response(ctx context.Context) (Response, error) {
 	for {
 		s.mu.Lock()
