@@ -15,6 +15,7 @@ const (
 	exitGrace   = 8 * time.Second  // for all that, when the container is stopped
 	pingTimeout = 100 * time.Millisecond
 	spareDelay  = 250 * time.Millisecond // after a spare was taken: the first request goes first
+	stopDelay   = 250 * time.Millisecond // for requests that wait for a version that is stopped while it loads
 	inquestWait = 250 * time.Millisecond // for a process that may be dying
 	keptExits   = 256
 )
@@ -39,9 +40,10 @@ type key struct{ function, version string }
 // slot is a function version's place: taken when a serve begins, given up when
 // its process leaves.
 type slot struct {
-	done chan struct{} // closed when proc or err is known
-	proc *process
-	err  *Error
+	done    chan struct{} // closed when proc or err is known
+	proc    *process
+	err     *Error
+	stopped bool // before it served
 }
 
 // Cell owns the container's processes.
@@ -117,14 +119,30 @@ func (c *Cell) count(states ...state) int {
 	return n
 }
 
-// Stop lets a function version's process finish what is in flight and go.
+// Stop lets a function version's process finish what is in flight and go. One
+// that still loads does so a little after it serves, so that those who wait for
+// it are answered; a serve that comes meanwhile gets a process of its own.
 func (c *Cell) Stop(function, version string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	k := key{function, version}
+	if s := c.slots[k]; s != nil && s.proc == nil {
+		s.stopped = true
+		delete(c.slots, k)
+	}
 	for p := range c.procs {
 		if p.function == function && p.version == version && p.state == serving {
 			c.dismiss(p, stopGrace)
 		}
+	}
+}
+
+// stopProcess dismisses p unless it is on its way already.
+func (c *Cell) stopProcess(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.state == serving {
+		c.dismiss(p, stopGrace)
 	}
 }
 

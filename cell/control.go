@@ -142,7 +142,8 @@ func (c *Cell) converse(k *conn) {
 			k.send(Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: "cannot read the request: " + err.Error()}})
 			continue
 		}
-		pending.Go(func() { k.send(c.reply(ctx, req)) })
+		answer := c.begin(req)
+		pending.Go(func() { k.send(answer(ctx)) })
 	}
 	cancel()
 	pending.Wait()
@@ -152,28 +153,36 @@ func (c *Cell) converse(k *conn) {
 	k.close()
 }
 
-func (c *Cell) reply(ctx context.Context, req Request) Reply {
+// begin takes a request up, in the order in which they came; what it returns
+// waits for the answer.
+func (c *Cell) begin(req Request) func(context.Context) Reply {
 	switch req.Op {
 	case "serve":
-		s, err := c.Serve(ctx, req)
-		var e *Error
-		if errors.As(err, &e) {
-			return Reply{ID: req.ID, Error: e}
-		}
-		return Reply{ID: req.ID, Socket: s.Socket, PID: s.PID}
+		wait := c.Serve(req)
+		return func(ctx context.Context) Reply { return servedReply(ctx, req.ID, wait) }
 	case "stop":
 		c.Stop(req.Function, req.Version)
-		return Reply{ID: req.ID}
+		return func(context.Context) Reply { return Reply{ID: req.ID} }
 	case "kill":
-		c.Kill(ctx, req)
-		return Reply{ID: req.ID}
+		wait := c.Kill(req)
+		return func(ctx context.Context) Reply { wait(ctx); return Reply{ID: req.ID} }
 	case "status":
 		spares, all := c.Status()
-		return Reply{ID: req.ID, Spares: spares, Processes: all}
+		return func(context.Context) Reply { return Reply{ID: req.ID, Spares: spares, Processes: all} }
 	case "inquest":
-		return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)}
+		return func(context.Context) Reply { return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)} }
 	}
-	return Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status or inquest", req.Op)}}
+	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status or inquest", cut(req.Op, 64))}
+	return func(context.Context) Reply { return Reply{ID: req.ID, Error: e} }
+}
+
+func servedReply(ctx context.Context, id int64, wait func(context.Context) (Status, error)) Reply {
+	s, err := wait(ctx)
+	var e *Error
+	if errors.As(err, &e) {
+		return Reply{ID: id, Error: e}
+	}
+	return Reply{ID: id, Socket: s.Socket, PID: s.PID}
 }
 
 // Status returns how many spares are ready and what is being served.

@@ -7,16 +7,20 @@ import (
 )
 
 // Kill ends the processes of req's function version at once, or only the one
-// of req.Socket when that is given, and waits until they are dead or ctx is
-// done. req.Reason is what the inquest will say.
-func (c *Cell) Kill(ctx context.Context, req Request) {
-	why := cmp.Or(cut(req.Reason, maxReason), "killed")
-	for _, p := range c.named(req.Function, req.Version, req.Socket) {
-		c.kill(p, why)
-		select {
-		case <-p.gone:
-		case <-ctx.Done():
-			return
+// of req.Socket when that is given. What it returns waits until they are dead
+// or ctx is done. req.Reason is what the inquest will say.
+func (c *Cell) Kill(req Request) func(ctx context.Context) {
+	doomed := c.named(req.Function, req.Version, req.Socket)
+	for _, p := range doomed {
+		c.kill(p, cmp.Or(cut(req.Reason, maxReason), "killed"))
+	}
+	return func(ctx context.Context) {
+		for _, p := range doomed {
+			select {
+			case <-p.gone:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }

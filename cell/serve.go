@@ -10,21 +10,27 @@ import (
 	"time"
 )
 
-// Serve returns the process that serves req's function version, making one of
-// the spare when there is none. The error is an *Error.
-func (c *Cell) Serve(ctx context.Context, req Request) (Status, error) {
+// Serve sees to it that a process serves req's function version, making one of
+// the spare when there is none. What it returns waits for that process; its
+// error is an *Error.
+func (c *Cell) Serve(req Request) func(context.Context) (Status, error) {
 	k := key{req.Function, req.Version}
 	if err := checkServe(req); err != nil {
-		return Status{}, err
+		return func(context.Context) (Status, error) { return Status{}, err }
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	s := c.slots[k]
 	if s == nil {
 		s = &slot{done: make(chan struct{})}
 		c.slots[k] = s
 		go c.fill(k, s, req)
 	}
-	c.mu.Unlock()
+	return s.wait
+}
+
+// wait returns the slot's process once it serves. The error is an *Error.
+func (s *slot) wait(ctx context.Context) (Status, error) {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
@@ -63,6 +69,9 @@ func (c *Cell) fill(k key, s *slot, req Request) {
 	}
 	if (err != nil || p.state != serving) && c.slots[k] == s {
 		delete(c.slots, k)
+	}
+	if err == nil && s.stopped {
+		time.AfterFunc(stopDelay, func() { c.stopProcess(p) })
 	}
 	close(s.done)
 	c.notify()
