@@ -14,6 +14,7 @@ const (
 	stopGrace   = 90 * time.Second // for what is in flight when a version is stopped
 	exitGrace   = 8 * time.Second  // for all that, when the container is stopped
 	pingTimeout = 100 * time.Millisecond
+	leaveTime   = 250 * time.Millisecond // in which one without requests has gone
 	spareDelay  = 250 * time.Millisecond // after a spare was taken: the first request goes first
 	stopDelay   = 250 * time.Millisecond // for requests that wait for a version that is stopped while it loads
 	inquestWait = 250 * time.Millisecond // for a process that may be dying
@@ -166,7 +167,7 @@ func (c *Cell) expect(p *process, grace time.Duration) {
 
 // leave takes p out of service. The lock is held.
 func (c *Cell) leave(p *process) {
-	p.state = leaving
+	p.state, p.left = leaving, time.Now()
 	k := key{p.function, p.version}
 	if s := c.slots[k]; s != nil && s.proc == p {
 		delete(c.slots, k)

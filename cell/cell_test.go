@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,7 +54,7 @@ func TestServe(t *testing.T) {
 		}()
 	}
 	first := <-replies
-	if first.Error != nil || first.Socket != "hello.1.sock" {
+	if first.Error != nil || !regexp.MustCompile(`^hello\.1\.[0-9a-f]{16}\.sock$`).MatchString(first.Socket) {
 		t.Fatalf("serve gave %+v", first)
 	}
 	for range 3 {

@@ -70,6 +70,9 @@ func (c *Cell) clearSockets() error {
 	}
 	for _, path := range stale {
 		name := strings.TrimSuffix(filepath.Base(path), ".sock")
+		if dot := strings.LastIndexByte(name, '.'); len(name)-dot > 16 { // its secret
+			name = name[:dot]
+		}
 		if n, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:]); err == nil {
 			c.sockets = max(c.sockets, n)
 		}

@@ -14,14 +14,15 @@ type vitals struct {
 	idle     time.Duration
 }
 
-// evict lets the function that has been idle longest go. False: none is idle,
-// and none is on its way out.
+// evict lets the function that has been idle longest go, unless another has
+// just begun to. False: none is idle, and none is on its way out.
 func (c *Cell) evict() bool {
 	c.mu.Lock()
-	if c.count(leaving) > 0 {
+	if c.leavesSoon(time.Now()) {
 		c.mu.Unlock()
 		return true
 	}
+	leavers := c.count(leaving)
 	var asked []*process
 	for p := range c.procs {
 		if p.state == serving {
@@ -33,12 +34,24 @@ func (c *Cell) evict() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := victim(v)
-	if p == nil || p.state != serving {
-		return p != nil
+	if p == nil || p.state != serving || c.leavesSoon(time.Now()) {
+		return p != nil || leavers > 0
 	}
 	c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process was idle and goes: another function needs its room"})
 	c.dismiss(p, exitGrace)
 	return true
+}
+
+// leavesSoon tells whether room is to be expected within a moment: a process
+// began to leave less than leaveTime ago. One that has taken longer is held by
+// its requests. The lock is held.
+func (c *Cell) leavesSoon(now time.Time) bool {
+	for p := range c.procs {
+		if p.state == leaving && now.Sub(p.left) < leaveTime {
+			return true
+		}
+	}
+	return false
 }
 
 // victim chooses among processes the one to let go: of those that answered

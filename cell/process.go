@@ -42,7 +42,8 @@ type process struct {
 	socket   string // its file's name
 	listener *net.UnixListener
 	since    time.Time
-	goodbye  string // why it said that it goes
+	left     time.Time // when it began leaving
+	goodbye  string    // why it said that it goes
 	killedBy string
 
 	heapOOM atomic.Bool

@@ -2,7 +2,9 @@ package cell
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -26,18 +28,32 @@ func (c *Cell) takeSpare(ctx context.Context, req Request) (*process, error) {
 		}
 		changed := c.changed
 		c.mu.Unlock()
-		if !room && !c.evict() {
-			c.mu.Lock()
-			return nil, &Error{Status: 503, Code: "no_room", Message: fmt.Sprintf("all %d function processes that the memory allows are busy", c.cfg.Limits.Processes-1)}
+		var again <-chan time.Time
+		if !room {
+			if !c.evict() {
+				c.mu.Lock()
+				return nil, c.noRoom("are busy")
+			}
+			again = time.After(leaveTime) // who is leaving may take long, and another be idle by then
 		}
 		select {
 		case <-changed:
 			c.mu.Lock()
+		case <-again:
+			c.mu.Lock()
 		case <-ctx.Done():
 			c.mu.Lock()
-			return nil, &Error{Status: 503, Code: "no_spare", Message: "no process became ready in time"}
+			if !room {
+				return nil, c.noRoom("are busy or leaving, and none went in time")
+			}
+			return nil, &Error{Status: 503, Code: "no_spare", Message: "there is room, but no process became ready in time"}
 		}
 	}
+}
+
+// noRoom says that room is what lacks.
+func (c *Cell) noRoom(why string) *Error {
+	return &Error{Status: 503, Code: "no_room", Message: fmt.Sprintf("no room for another function: all %d processes that the memory allows %s", c.cfg.Limits.Processes-1, why)}
 }
 
 func (c *Cell) findSpare() *process {
@@ -53,9 +69,20 @@ func (c *Cell) findSpare() *process {
 func (c *Cell) assign(p *process, req Request) {
 	c.sockets++
 	p.state, p.function, p.version = loading, req.Function, req.Version
-	p.socket = fmt.Sprintf("%s.%d.sock", req.Function, c.sockets)
+	p.socket = socketName(req.Function, c.sockets)
 	c.taken = time.Now()
 	c.notify()
+}
+
+// socketName names the n-th socket. Its random part is for the tenant's other
+// functions: they share the directory, and must neither connect to a socket
+// nor bind its name first. A long function name is cut: a socket's path has at
+// most 107 bytes (unix(7)).
+func socketName(function string, n int) string {
+	var secret [8]byte
+	rand.Read(secret[:]) // never fails
+	function = strings.ToValidUTF8(function[:min(len(function), 48)], "")
+	return fmt.Sprintf("%s.%d.%x.sock", function, n, secret)
 }
 
 // keepSpare keeps one spare until ctx is cancelled. One that died before it
