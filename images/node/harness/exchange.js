@@ -29,6 +29,7 @@ class Exchange {
     this.headSent = false;
     this.queue = null;                    // chunks that wait for credit
     this.over = false;                    // our END or a RESET: the stream is gone
+    this.upgraded = false;                // the response is a 101, and may be: peer.js
   }
 
   field(id) { return C.fieldText(this.buf, this.fieldsAt, id); }
@@ -70,6 +71,7 @@ class Exchange {
   /** Sends the head and, when it is given, the body's first or only part (text
    * or bytes). headers: flat, lower-case names, Latin-1 values. */
   respond(status, cause, headers, body, ended) {
+    if (!this.upgraded) checkStatus(status);
     const isText = typeof body === 'string';
     const size = body === null ? 0 : isText ? P.byteLength(body) : body.length;
     const inline = size <= INLINE && size <= this.credit;
@@ -141,6 +143,15 @@ class Exchange {
   }
 }
 
+/** Throws what node:http throws for a status that no response can have. 1xx
+ * announce a response, they are none; 101 belongs to an upgrade. */
+function checkStatus(status) {
+  if (status >= 200 && status <= 999) return;
+  const e = new P.RangeError(`Invalid status code: ${status}`);
+  e.code = 'ERR_HTTP_INVALID_STATUS_CODE';
+  throw e;
+}
+
 function putHead(b, p, status, cause, headers) {
   putU16(b, p, status);
   p += 2;
@@ -154,4 +165,4 @@ function putHead(b, p, status, cause, headers) {
   return C.putHeaders(b, p, headers);
 }
 
-module.exports = { Exchange };
+module.exports = { Exchange, checkStatus };

@@ -64,7 +64,7 @@ function send(inv, r, light) {
 
 function whyNot(r, light) {
   if (r === null || typeof r !== 'object' || typeof r.status !== 'number' || r.headers === undefined) return 'it is none';
-  if (r.status < 101) return 'it is an error';
+  if (!(r.status >= 200 && r.status <= 999)) return 'it has no status that a response can have';
   return (light ? isUsed(r[BODY]()) : r.bodyUsed) ? 'its body has been used already' : '';
 }
 

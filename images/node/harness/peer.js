@@ -58,7 +58,7 @@ class Upgraded extends Duplex {
 
   #respond(lines, rest, done) {
     const status = +P.split(lines[0], ' ')[1], headers = [];
-    if (!(status >= 100 && status <= 999)) { done(new P.Error('what was written to the socket is no HTTP response')); return; }
+    if (status !== 101 && !(status >= 200 && status <= 999)) { done(new P.Error('what was written to the socket is no HTTP response')); return; }
     for (let i = 1; i < lines.length; i++) {
       const colon = P.indexOf(lines[i], ':'), name = P.toLowerCase(P.slice(lines[i], 0, colon));
       if (name === 'connection' || name === 'transfer-encoding') continue;
@@ -67,6 +67,7 @@ class Upgraded extends Duplex {
     }
     const inv = this[INV];
     this.#answered = inv.done = true;
+    inv.upgraded = status === 101;
     inv.respond(status, '', headers, null, false);
     if (rest.length !== 0) inv.send(rest, false, done); else done();
   }

@@ -18,6 +18,7 @@ module.exports = {
   String,
   Error,
   TypeError,
+  RangeError,
   Promise,
   isArray: Array.isArray,
   tail: uncurry(Array.prototype.slice),

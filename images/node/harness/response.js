@@ -6,6 +6,7 @@ const http = require('node:http');
 const { EventEmitter } = require('node:events');
 const P = require('./primordials.js');
 const { CODE } = require('./codec.js');
+const { checkStatus } = require('./exchange.js');
 const { INV, Upgraded } = require('./peer.js');
 
 const { ServerResponse, OutgoingMessage } = http;
@@ -56,11 +57,7 @@ function writeHead(status, reason, headers) {
   if (this._header) throw headersSent('write');
   if (typeof reason !== 'string') { headers = reason; reason = undefined; }
   status |= 0;
-  if (status < 200 && status !== 101 || status > 999) { // 1xx announce a response, they are none
-    const e = new RangeError(`Invalid status code: ${status}`);
-    e.code = 'ERR_HTTP_INVALID_STATUS_CODE';
-    throw e;
-  }
+  checkStatus(status);
   if (headers) putAll(this, headers);
   this.statusCode = status;
   this.statusMessage = reason ?? this.statusMessage ?? STATUS[status] ?? 'unknown';

@@ -78,7 +78,7 @@ class Response extends WithBody {
 
 function checkStatus(v) {
   const n = +v;
-  if (!(n >= 200 && n <= 599) && n !== 101) throw new RangeError(`Response: status ${v} is outside 200 to 599`);
+  if (!(n >= 200 && n <= 599)) throw new RangeError(`Response: status ${v} is outside 200 to 599`);
   return n >>> 0;
 }
 

@@ -26,6 +26,10 @@ const responses = [
   ['a pipeline, and finished', 'const { pipeline, finished, Readable } = require("stream"); finished(res, (e) => console.log("finished", e ?? "well")); pipeline(Readable.from(["a", "b"]), res, (e) => console.log("pipeline", e ?? "well"))', { status: 200, list: [], text: 'ab' }],
   ['headers too large for a frame become a 500', 'for (let i = 0; i < 20; i++) res.setHeader("h" + i, "x".repeat(4000)); res.end("x")', { status: 500 }],
   ['a 1xx that is no response becomes a 500', 'res.writeHead(103).end()', { status: 500 }],
+  ['101 is no response either', 'try { res.writeHead(101); } catch (e) { res.end(e.name + " " + e.code); }', { status: 200, text: 'RangeError ERR_HTTP_INVALID_STATUS_CODE' }],
+  ['101 as statusCode becomes a 500', 'res.statusCode = 101; res.end()', { status: 500 }],
+  ['101 put in after writeHead becomes a 500', 'res.writeHead(200); res.statusCode = 101; res.end("x")', { status: 500 }],
+  ['without an upgrade header there is no socket to write a 101 to', 'res.end(typeof req.socket.write)', { status: 200, text: 'undefined' }],
   ['a stream piped in', 'require("stream").Readable.from(["a", "b"]).pipe(res)', { status: 200, list: [], text: 'ab' }],
 ];
 
@@ -36,6 +40,34 @@ for (const [name, code, want] of responses) {
     if (want.list !== undefined) assert.equal(r.list.length, want.list.length);
   });
 }
+
+const statuses = [
+  ['a Response of 101', 'fetch: () => new Response(null, { status: 101 })'],
+  ['one that claims a status of 101', 'fetch: () => Object.defineProperty(new Response(null), "status", { value: 101 })'],
+  ['one that changes its status', 'fetch: () => { let n = 0; return Object.defineProperty(new Response(null), "status", { get: () => (n++ === 0 ? 200 : 101) }); }'],
+  ['an error Response', 'fetch: () => Response.error()'],
+];
+
+for (const [name, code] of statuses) {
+  test(`fetch: ${name} becomes a 500`, async () => {
+    assert.equal((await invoke(`module.exports = { ${code} }`)).status, 500);
+  });
+}
+
+test('an upgrade is raw bytes both ways, and only 101 or a response may begin it', async () => {
+  await using p = await serve(`module.exports = (ctx, req, res) => { req.socket.on('error', () => {}); req.socket.write('HTTP/1.1 ' + ctx.query.status + ' X\\r\\nupgrade: echo\\r\\n\\r\\n'); req.socket.pipe(req.socket); }`);
+  const headers = [['upgrade', 'echo']], open = (status) => {
+    const first = p.client.until((f) => f.type === 'RESPONSE' || f.type === 'RESET');
+    return [p.client.open({ target: `/?status=${status}`, headers }, '', false), first];
+  };
+  const [id, head] = open(101);
+  assert.equal((await head).status, 101);
+  const echoed = p.client.until((f) => f.type === 'DATA' && f.stream === id);
+  p.client.data(id, 'hi');
+  assert.equal((await echoed).body.toString(), 'hi');
+  assert.equal((await open(400)[1]).status, 400);
+  for (const status of [100, 103, 199]) assert.equal((await open(status)[1]).type, 'RESET', `${status}`);
+});
 
 test('a request body is echoed, whatever its size', async () => {
   await using p = await serve('module.exports = (ctx, req, res) => req.pipe(res)');
