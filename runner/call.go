@@ -23,6 +23,8 @@ type call struct {
 	out      uint32   // the stream on process; 0 until it is open
 	waiting  []byte   // frames for the process, with stream id 0, until then
 	received int      // bytes of the request's body so far
+	credit   int      // bytes of the answer's body that the proxy has asked for
+	held     int      // bytes of it that are kept here
 	code     *oneOff  // collects code that came with the request
 	whole    bool     // all of the request's body has come
 	answered bool     // the answer has begun
@@ -34,7 +36,12 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		r: r, in: in, id: f.Stream, started: time.Now(),
 		request:  string(req.Fields.Get(frames.FieldRequestID)),
 		function: string(req.Fields.Get(frames.FieldFunction)),
-		received: len(req.Body), whole: f.End,
+		received: len(req.Body), whole: f.End, credit: frames.Window,
+	}
+	if r.draining {
+		// Not a refusal: whoever asked may ask our successor.
+		r.queue(in.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.id, frames.CodeRefused, "draining") })
+		return
 	}
 	refusal := c.admit(req)
 	if refusal != nil {
@@ -48,8 +55,7 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		c.timer = time.AfterFunc(wall, c.timeOut)
 	}
 	if c.function == "" {
-		c.code = &oneOff{head: c.encode(withoutBody(req), true)}
-		c.collect(req.Body, f.End)
+		c.beginOneOff(req, f.End)
 		return
 	}
 	record, refusal := r.functions.get(r.config.Tenant, c.function)
@@ -57,18 +63,17 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		c.refuse(refusal)
 		return
 	}
-	p := r.processFor(c.function, record)
-	p.take(c, c.encode(req, f.End))
+	request, refusal := c.encode(req, f.End)
+	if refusal != nil {
+		c.refuse(refusal)
+		return
+	}
+	r.processFor(c.function, record).take(c, request)
 }
 
 // admit decides whether the request may go on: pure but for the limiter.
 func (c *call) admit(req frames.Request) *Refusal {
 	r := c.r
-	if r.draining {
-		refusal := refuse(503, "draining", "this instance is going away; ask again")
-		refusal.RetryAfter = time.Second
-		return refusal
-	}
 	token, _ := bearer(req)
 	grant, refusal := r.gate.Check(token, c.started)
 	if refusal == nil {
@@ -120,6 +125,7 @@ func (c *call) fromProxy(f frames.Frame) error {
 		}
 		c.toProcess(f)
 	case frames.TypeWindow:
+		c.credit += frames.ParseWindow(f.Payload)
 		c.toProcess(f)
 	case frames.TypeReset:
 		code, reason := frames.ParseReset(f.Payload)
@@ -133,7 +139,9 @@ func (c *call) fromProxy(f frames.Frame) error {
 func (c *call) toProcess(f frames.Frame) {
 	if c.out == 0 {
 		f.Stream = 0
-		c.waiting = frames.Append(c.waiting, f)
+		if c.hold(frames.HeaderSize + len(f.Payload)) {
+			c.waiting = frames.Append(c.waiting, f)
+		}
 		return
 	}
 	f.Stream = c.out
@@ -153,7 +161,8 @@ func (c *call) fromProcess(f frames.Frame) {
 	case frames.TypeReset:
 		code, reason := frames.ParseReset(f.Payload)
 		c.out, c.process = 0, nil
-		if !c.answered {
+		reason = clip(reason, maxReason)
+		if !c.answered && code != frames.CodeRefused {
 			c.refuse(refuse(502, "function_reset", "function %q gave the request up: %s", c.function, reason))
 			return
 		}
@@ -181,7 +190,7 @@ func (c *call) fromProcess(f frames.Frame) {
 func (c *call) refuse(refusal *Refusal) {
 	c.r.queue(c.in.link, func(dst []byte) []byte {
 		if c.answered {
-			return frames.AppendReset(dst, c.id, frames.CodeInternal, refusal.Message)
+			return frames.AppendReset(dst, c.id, frames.CodeInternal, clip(refusal.Message, maxReason))
 		}
 		return refusal.appendFrame(dst, c.id, c.request)
 	})
@@ -208,6 +217,7 @@ func (c *call) finish() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	c.release()
 	r := c.r
 	if r.calls--; r.calls == 0 && r.draining {
 		r.closeDrained()
@@ -222,7 +232,35 @@ func (c *call) timeOut() {
 	if c.in.calls[c.id] != c {
 		return
 	}
+	p := c.process
 	took := time.Since(c.started).Round(time.Millisecond)
 	c.refuse(refuse(504, "wall_limit", "function %q took %v, over its wall limit of %v (limits.wall)", c.function, took, time.Duration(r.config.Limits.Wall)))
+	if p != nil {
+		p.suspect()
+	}
 	r.flush()
+}
+
+// maxHeld is how many bytes of requests a runner keeps for processes that are
+// not there yet, and of code that is on its way: a quarter of its memory.
+const maxHeld = 16 << 20
+
+// hold counts bytes that are kept for the call; when there are too many it
+// refuses the call and returns false.
+func (c *call) hold(n int) bool {
+	if c.r.held+n > maxHeld {
+		refusal := refuse(503, "runner_full", "%d MiB of requests wait for functions that start; ask again", maxHeld>>20)
+		refusal.RetryAfter = time.Second
+		c.refuse(refusal)
+		return false
+	}
+	c.held += n
+	c.r.held += n
+	return true
+}
+
+// release counts them out again.
+func (c *call) release() {
+	c.r.held -= c.held
+	c.held = 0
 }

@@ -37,8 +37,11 @@ func refusalOf(e *cellctl.Error) *Refusal {
 	if status < 400 || status > 599 {
 		status = 503
 	}
-	return &Refusal{Status: status, Cause: e.Code, Message: e.Message, Stack: e.Stack}
+	return &Refusal{Status: status, Cause: causeOf(e.Code), Message: e.Message, Stack: e.Stack}
 }
+
+// maxLine is the longest message on the control socket, in bytes.
+const maxLine = 4 << 20
 
 var errCellGone = errors.New("the cell closed its control socket")
 
@@ -60,6 +63,12 @@ func (c *cell) stop(ctx context.Context, name, version string) error {
 	return err
 }
 
+// kill ends a process at once; the reason is what its inquest will say.
+func (c *cell) kill(ctx context.Context, name, version, reason string) error {
+	_, err := c.ask(ctx, cellctl.Request{Op: "kill", Function: name, Version: version, Reason: reason})
+	return err
+}
+
 // inquest returns how the process behind a socket ended; nil while it lives.
 func (c *cell) inquest(ctx context.Context, socket string) (*cellctl.Exit, error) {
 	a, err := c.ask(ctx, cellctl.Request{Op: "inquest", Socket: filepath.Base(socket)})
@@ -67,6 +76,10 @@ func (c *cell) inquest(ctx context.Context, socket string) (*cellctl.Exit, error
 }
 
 func (c *cell) ask(ctx context.Context, r cellctl.Request) (cellctl.Reply, error) {
+	// 20 digits are left for the ID.
+	if line, err := json.Marshal(r); err != nil || len(line)+20 > maxLine {
+		return cellctl.Reply{}, &cellctl.Error{Status: 400, Code: "code_too_large", Message: fmt.Sprintf("the code takes %d bytes as JSON, at most %d can be handed over", len(line), maxLine)}
+	}
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return cellctl.Reply{}, err
@@ -128,7 +141,7 @@ func (c *cellConn) read() {
 	defer close(c.done)
 	defer c.Close()
 	lines := bufio.NewScanner(c)
-	lines.Buffer(make([]byte, 4096), 4<<20)
+	lines.Buffer(make([]byte, 4096), maxLine)
 	for lines.Scan() {
 		var a cellctl.Reply
 		if json.Unmarshal(lines.Bytes(), &a) != nil {

@@ -46,6 +46,12 @@ func (f *functions) get(tenant, name string) (*cluster.Function, *Refusal) {
 	return &record, nil
 }
 
+// current reports whether a version of a function is the one there is.
+func (f *functions) current(tenant, name, version string) bool {
+	record, refusal := f.get(tenant, name)
+	return refusal == nil && record.Version == version
+}
+
 // forget drops all records, so that each is read again when it is next used.
 func (f *functions) forget() { f.records = map[string]*cluster.Function{} }
 

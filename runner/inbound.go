@@ -135,7 +135,7 @@ func (r *Runner) applyReload(req frames.Request, whole bool) *Refusal {
 		return refuse(404, "unknown_request", "an agent sends PUT /reload, in one frame")
 	}
 	if len(req.Body) == 0 {
-		r.functions.forget()
+		r.functionsChanged()
 		return nil
 	}
 	var config cluster.RunnerConfig
@@ -145,5 +145,17 @@ func (r *Runner) applyReload(req frames.Request, whole bool) *Refusal {
 	if err := r.configure(config); err != nil {
 		return refuse(400, "bad_config", "cannot apply the configuration: %v", err)
 	}
+	r.functionsChanged()
 	return nil
+}
+
+// functionsChanged lets processes go whose function is gone or has another
+// version now.
+func (r *Runner) functionsChanged() {
+	r.functions.forget()
+	for name, p := range r.processes {
+		if name[0] != '~' && !r.functions.current(r.config.Tenant, name, p.version) {
+			r.retire(p)
+		}
+	}
 }

@@ -14,8 +14,22 @@ type oneOff struct {
 	head []byte // the request's REQUEST frame, without its body
 }
 
+// beginOneOff starts to gather code.
+func (c *call) beginOneOff(req frames.Request, end bool) {
+	head, refusal := c.encode(withoutBody(req), true)
+	if refusal != nil {
+		c.refuse(refusal)
+		return
+	}
+	c.code = &oneOff{head: head}
+	c.collect(req.Body, end)
+}
+
 // collect takes some of the code, and runs it once it is whole.
 func (c *call) collect(p []byte, end bool) {
+	if !c.hold(len(p)) {
+		return
+	}
 	c.code.code = append(c.code.code, p...)
 	if len(p) > 0 && !end {
 		c.r.queue(c.in.link, func(dst []byte) []byte { return frames.AppendWindow(dst, c.id, len(p)) })
@@ -27,6 +41,7 @@ func (c *call) collect(p []byte, end bool) {
 	c.function = oneOffName(record.Version)
 	head := c.code.head
 	c.code = nil
+	c.release()
 	c.r.processFor(c.function, record).take(c, head)
 }
 

@@ -32,6 +32,7 @@ type process struct {
 	waiting  map[*call][]byte // requests that came before it was there
 	failed   *Refusal         // its code could not be loaded
 	gone     bool             // takes no new requests
+	asked    bool             // a PING waits for its PONG
 }
 
 // processFor returns the process that serves a record, and asks the cell for
@@ -46,13 +47,20 @@ func (r *Runner) processFor(function string, record *cluster.Function) *process 
 	}
 	p = &process{r: r, function: function, version: record.Version, calls: map[uint32]*call{}, waiting: map[*call][]byte{}}
 	r.processes[function] = p
+	r.live[p] = struct{}{}
 	r.work.Go(func() { p.run(record) })
 	return p
 }
 
 // retire lets a process go once its requests are answered.
 func (r *Runner) retire(p *process) {
-	p.gone = true
+	p.forget()
+	p.dismiss()
+}
+
+// dismiss asks the cell to let the process finish what it has, and go.
+func (p *process) dismiss() {
+	r := p.r
 	r.work.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, serveTimeout)
 		defer cancel()
@@ -69,7 +77,9 @@ func (p *process) take(c *call, request []byte) {
 	case p.failed != nil:
 		c.refuse(p.failed)
 	case p.link == nil:
-		p.waiting[c] = request
+		if c.hold(len(request)) {
+			p.waiting[c] = request
+		}
 	default:
 		p.open(c, request)
 	}
@@ -88,6 +98,7 @@ func (p *process) open(c *call, request []byte) {
 	}
 	err := p.r.queue(p.link, func(dst []byte) []byte { return append(append(dst, request...), c.waiting...) })
 	c.waiting = nil
+	c.release()
 	if err != nil {
 		c.process = nil
 		c.refuse(stuck(c.function))
@@ -108,6 +119,11 @@ func withStream(frame []byte, id uint32) []byte {
 // process goes.
 func (p *process) run(record *cluster.Function) {
 	r := p.r
+	defer func() {
+		r.mu.Lock()
+		delete(r.live, p)
+		r.mu.Unlock()
+	}()
 	conn, err := p.connect(record)
 	r.mu.Lock()
 	if err != nil {
@@ -123,6 +139,9 @@ func (p *process) run(record *cluster.Function) {
 	p.waiting = nil
 	for c, request := range waiting {
 		p.open(c, request)
+	}
+	if p.gone {
+		p.dismiss() // what retired it may have come before there was anything to stop
 	}
 	r.flush()
 	r.mu.Unlock()
@@ -152,16 +171,25 @@ func (p *process) Idle() {
 // Frame takes a frame from the process, which tenants' code may have written.
 func (p *process) Frame(f frames.Frame) error {
 	r := p.r
+	body := len(f.Payload)
 	if f.Type == frames.TypeResponse {
-		if _, err := frames.ParseResponse(f.Payload); err != nil {
+		head, err := frames.ParseResponse(f.Payload)
+		if err == nil && head.Status < 200 {
+			err = fmt.Errorf("%w: status %d", frames.ErrProtocol, head.Status)
+		}
+		if err != nil {
 			return err
 		}
+		body = len(head.Body)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch f.Type {
 	case frames.TypeGoAway:
 		p.forget()
+		return nil
+	case frames.TypePong:
+		p.asked = false
 		return nil
 	case frames.TypeResponse, frames.TypeData, frames.TypeWindow, frames.TypeReset:
 	default:
@@ -171,7 +199,7 @@ func (p *process) Frame(f frames.Frame) error {
 	if c == nil {
 		return nil
 	}
-	if wrong := c.wrongOrder(f); wrong != "" {
+	if wrong := c.wrong(f, body); wrong != "" {
 		return fmt.Errorf("%w: %s", frames.ErrProtocol, wrong)
 	}
 	if f.End || f.Type == frames.TypeReset {
@@ -181,10 +209,17 @@ func (p *process) Frame(f frames.Frame) error {
 	return nil
 }
 
-// wrongOrder says what is wrong with a frame that may not come now: the proxy
-// must be able to trust the runner.
-func (c *call) wrongOrder(f frames.Frame) string {
+// wrong says what is wrong with a frame that may not come now, or brings more
+// of the body than the proxy has asked for: the proxy must be able to trust
+// the runner.
+func (c *call) wrong(f frames.Frame, body int) string {
+	switch f.Type {
+	case frames.TypeResponse, frames.TypeData:
+		c.credit -= body
+	}
 	switch {
+	case c.credit < 0:
+		return fmt.Sprintf("more than the window on stream %d", f.Stream)
 	case f.Type == frames.TypeResponse && c.answered:
 		return fmt.Sprintf("second RESPONSE on stream %d", f.Stream)
 	case f.Type == frames.TypeData && !c.answered:

@@ -1,10 +1,13 @@
 package runner
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"bulkhead/internal/frames"
 )
@@ -24,16 +27,48 @@ func refuse(status int, cause, format string, args ...any) *Refusal {
 	return &Refusal{Status: status, Cause: cause, Message: fmt.Sprintf(format, args...)}
 }
 
+// Bounds of what an answer repeats of the tenant's own code, in bytes. Escaped
+// sixfold they still fit a frame.
+const (
+	maxMessage = 4 << 10
+	maxStack   = 8 << 10
+	maxCause   = 64
+	maxReason  = 1 << 10 // of a RESET
+)
+
+// clip cuts a text to n bytes, between two characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// causeOf makes a cause of what tenants' code may have written.
+func causeOf(s string) string {
+	ok := func(c rune) bool { return c == '_' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+	if s == "" || len(s) > maxCause || strings.ContainsFunc(s, func(c rune) bool { return !ok(c) }) {
+		return "function_error"
+	}
+	return s
+}
+
 // body is the platform's error JSON (docs/errors.md).
 func (r *Refusal) body(request string) []byte {
-	b, _ := json.Marshal(struct {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.Encode(struct {
 		Code    int    `json:"code"`
 		Error   string `json:"error"`
 		Message string `json:"message"`
 		Stack   string `json:"stack,omitempty"`
 		Request string `json:"req_id"`
-	}{r.Status, r.Cause, r.Message, r.Stack, request})
-	return append(b, '\n')
+	}{r.Status, r.Cause, clip(r.Message, maxMessage), clip(r.Stack, maxStack), request})
+	return b.Bytes()
 }
 
 // appendFrame appends the refusal as the whole answer on a stream.

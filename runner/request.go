@@ -29,7 +29,7 @@ func bearer(req frames.Request) (token []byte, inQuery bool) {
 
 // encode returns the request as the process gets it: the token is gone, and
 // what the token says is there as fields.
-func (c *call) encode(req frames.Request, end bool) []byte {
+func (c *call) encode(req frames.Request, end bool) ([]byte, *Refusal) {
 	fields := append(make([]byte, 0, len(req.Fields)+len(c.grant.Claims)+64), frames.NoFields...)
 	for id, value := range req.Fields.All() {
 		if id < frames.FieldDeadline {
@@ -45,34 +45,51 @@ func (c *call) encode(req frames.Request, end bool) []byte {
 	if c.grant.Params != nil {
 		fields = frames.AppendField(fields, 0, frames.FieldParams, c.grant.Params)
 	}
-	_, inQuery := bearer(req)
+	token, inQuery := bearer(req)
 	headers := frames.AppendHeaderCount(make([]byte, 0, len(req.Headers)))
 	for name, value := range req.Headers.All() {
 		if inQuery || string(name) != "authorization" {
 			headers = frames.AppendHeaderLine(headers, 0, name, value)
 		}
 	}
-	if inQuery {
-		req.Target = withoutKey(req.Target)
-	}
+	req.Target = withoutKey(req.Target, token)
 	req.Fields, req.Headers = fields, headers
+	if size := len(fields) + len(headers) + len(req.Target) + len(req.Method) + 3; size > frames.MaxHead || size+len(req.Body) > frames.MaxPayload {
+		return nil, refuse(431, "headers_too_large", "headers, target and the token's claims have %d bytes together, at most %d can be handed over", size, frames.MaxHead)
+	}
 	out := frames.AppendHeader(make([]byte, 0, frames.HeaderSize+len(fields)+len(headers)+len(req.Target)+len(req.Body)+16), frames.TypeRequest, end, 0, 0)
 	out = append(req.AppendHead(out), req.Body...)
 	binary.LittleEndian.PutUint32(out, uint32(len(out)-frames.HeaderSize))
+	return out, nil
+}
+
+// withoutKey removes the token from the target's query, however its name is
+// written, and leaves the rest as it was.
+func withoutKey(target, token []byte) []byte {
+	path, query, has := bytes.Cut(target, []byte("?"))
+	if !has || !bytes.Contains(query, []byte("key=")) && !bytes.ContainsRune(query, '%') {
+		return target
+	}
+	out, kept := append([]byte{}, path...), false
+	for part := range bytes.SplitSeq(query, []byte("&")) {
+		name, value, _ := strings.Cut(string(part), "=")
+		if unescaped(name) == "key" && unescaped(value) == string(token) {
+			continue
+		}
+		if kept {
+			out = append(out, '&')
+		} else {
+			out = append(out, '?')
+		}
+		out, kept = append(out, part...), true
+	}
 	return out
 }
 
-// withoutKey removes the key parameter and leaves the others as they were.
-func withoutKey(target []byte) []byte {
-	path, query, _ := strings.Cut(string(target), "?")
-	kept := []string{}
-	for part := range strings.SplitSeq(query, "&") {
-		if name, _, _ := strings.Cut(part, "="); name != "key" {
-			kept = append(kept, part)
-		}
+func unescaped(s string) string {
+	plain, err := url.QueryUnescape(s)
+	if err != nil {
+		return s
 	}
-	if len(kept) > 0 {
-		path += "?" + strings.Join(kept, "&")
-	}
-	return []byte(path)
+	return plain
 }

@@ -36,7 +36,9 @@ type Runner struct {
 	gate      *Gate
 	limiter   *rate.Limiter // nil: no limit
 	functions functions
-	processes map[string]*process // current ones, by function
+	processes map[string]*process   // current ones, by function
+	live      map[*process]struct{} // these, and those that are leaving
+	held      int                   // bytes kept for processes that are not there yet
 	inbounds  map[*inbound]struct{}
 	calls     int // in flight
 	draining  bool
@@ -50,7 +52,7 @@ func New(config cluster.RunnerConfig, opts Options) (*Runner, error) {
 	r := &Runner{
 		opts: opts, cell: &cell{dir: opts.Cell}, ctx: ctx, stop: stop,
 		functions: functions{dir: opts.Functions},
-		processes: map[string]*process{}, inbounds: map[*inbound]struct{}{},
+		processes: map[string]*process{}, live: map[*process]struct{}{}, inbounds: map[*inbound]struct{}{},
 		drained: make(chan struct{}),
 	}
 	if err := r.configure(config); err != nil {
@@ -134,7 +136,7 @@ func (r *Runner) Close() {
 	for in := range r.inbounds {
 		in.link.Close()
 	}
-	for _, p := range r.processes {
+	for p := range r.live {
 		p.hangUp()
 	}
 	r.mu.Unlock()

@@ -64,7 +64,12 @@ func newRig(t *testing.T, limits cluster.Limits) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	// Short, for sockets: a test's own directory bears the test's name.
+	dir, err := os.MkdirTemp("", "rig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	r := &rig{t: t, dir: dir, socket: filepath.Join(dir, "run.sock"), config: cluster.RunnerConfig{
 		Tenant: "acme", Instance: "acme.0", Limits: limits,
 		Keys: []cluster.Key{{KID: "k1", Alg: "HS256", Secret: secret}},
@@ -158,6 +163,33 @@ func (r *rig) deploy(name, code string) {
 	}
 	if status, body := r.reload(nil); status != 200 {
 		r.t.Fatalf("reload: %d %s", status, body)
+	}
+}
+
+// remove takes a function away as the agent does.
+func (r *rig) remove(name string) {
+	r.t.Helper()
+	if err := os.Remove(filepath.Join(r.dir, "functions", name+".json")); err != nil {
+		r.t.Fatal(err)
+	}
+	if status, body := r.reload(nil); status != 200 {
+		r.t.Fatalf("reload: %d %s", status, body)
+	}
+}
+
+// awaitLive returns once so many processes are live.
+func (r *rig) awaitLive(n int) {
+	r.t.Helper()
+	for {
+		r.runner.mu.Lock()
+		live := len(r.runner.live)
+		r.runner.mu.Unlock()
+		if live == n {
+			return
+		}
+		if r.t.Context().Err() != nil {
+			r.t.Fatalf("%d processes are live, want %d", live, n)
+		}
 	}
 }
 
