@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -116,12 +118,26 @@ func parseLine(b []byte, instance string) (logLine, bool) {
 	return l, true
 }
 
+// printable shows control characters instead of sending them: what tenants
+// write must not drive the operator's terminal, nor look like another line.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\t' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
+}
+
 func (a *app) sayLine(l logLine) {
 	if a.output == "json" {
 		json.NewEncoder(a.out).Encode(l)
 		return
 	}
-	fmt.Fprintf(a.out, "%s %s %-5s %s", l.Time.Local().Format("15:04:05.000"), dash(l.Function), l.Level, l.Message)
+	fmt.Fprintf(a.out, "%s %s %-5s %s", l.Time.Local().Format("15:04:05.000"), dash(l.Function), l.Level, printable(l.Message))
 	if l.Request != "" {
 		fmt.Fprintf(a.out, "  (%s)", l.Request)
 	}
