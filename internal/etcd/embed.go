@@ -37,10 +37,9 @@ type Server struct {
 // answers. Writes are synced to disk before they count. History older than an
 // hour is compacted.
 //
-// It serves its clients on unix sockets at these paths too, for those who
-// have no network. Who may connect is for the caller to say: they are made
-// for our own user alone.
-func Embed(dir, clientURL, peerURL string, sockets ...string) (*Server, error) {
+// It serves readers on unix sockets too, for those who have no network. Who
+// may connect is for the caller to say: they are made for our own user alone.
+func Embed(dir, clientURL, peerURL string, sockets ...Socket) (*Server, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start etcd in %s: %w", dir, err)
@@ -54,7 +53,7 @@ func Embed(dir, clientURL, peerURL string, sockets ...string) (*Server, error) {
 	return s, nil
 }
 
-func start(dir, clientURL, peerURL string, sockets []string) (*Server, error) {
+func start(dir, clientURL, peerURL string, sockets []Socket) (*Server, error) {
 	client, err := listenURL(clientURL)
 	if err != nil {
 		return nil, err
@@ -66,8 +65,8 @@ func start(dir, clientURL, peerURL string, sockets []string) (*Server, error) {
 	c := embed.NewConfig()
 	c.Name, c.Dir = "bulkhead", dir
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
-	for _, path := range sockets {
-		c.ListenClientUrls = append(c.ListenClientUrls, url.URL{Scheme: "unix", Path: path})
+	for _, s := range sockets {
+		c.ListenClientUrls = append(c.ListenClientUrls, url.URL{Scheme: "unix", Path: s.Path})
 	}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
@@ -77,7 +76,9 @@ func start(dir, clientURL, peerURL string, sockets []string) (*Server, error) {
 	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "1h"
 	c.QuotaBackendBytes = 8 << 30
 	streams, end := context.WithCancel(context.Background())
-	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
+	read := readers(sockets)
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainUnaryInterceptor(read.unary), grpc.ChainStreamInterceptor(read.stream, endWith(streams))}
+	c.EnableGRPCGateway = false // it would pass readers' requests on as its own
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		end()
