@@ -8,7 +8,8 @@ class Channel {
   /** on: a function for each op, and closed() for when the cell has gone. */
   constructor(on) {
     const send = process.send.bind(process), ops = P.assign(P.create(null), on);
-    this.send = (message) => { send(message, undefined, undefined, () => {}); };
+    // Without a prototype, the code's Object.prototype.toJSON has no say.
+    this.send = (message) => { send(P.assign(P.create(null), message), undefined, undefined, () => {}); };
     process.on('message', (message, handle) => {
       if (message !== null && typeof message === 'object') ops[message.op]?.(message, handle);
     });

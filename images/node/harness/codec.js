@@ -104,8 +104,16 @@ function findField(b, p, id) {
 function fieldText(b, p, id) {
   const at = findField(b, p, id);
   if (at < 0) return undefined;
-  const start = Math.floor(at / 65536);
+  const start = (at - at % 65536) / 65536;
   return utf8Slice(b, start, start + at % 65536);
+}
+
+/** A field's value as a number of 8 bytes; Infinity when it is not there. */
+function fieldU64(b, p, id) {
+  const at = findField(b, p, id);
+  if (at < 0 || at % 65536 !== 8) return Infinity;
+  const start = (at - at % 65536) / 65536;
+  return u32(b, start) + u32(b, start + 4) * 4294967296;
 }
 
 /** The first value of the header called name (lower case), or undefined. */
@@ -159,5 +167,5 @@ module.exports = {
   HELLO, REQUEST, RESPONSE, DATA, WINDOW, RESET, GOAWAY, PING, PONG, END, FRAME,
   MAX_PAYLOAD, MAX_DATA, MAX_HEAD, INITIAL_WINDOW, FIELD, CAUSE, CODE,
   u16, u32, putU16, putU32, putFrame, frameError, helloError, skipFields, skipHeaders,
-  findField, fieldText, findHeader, readHeaders, headersSize, putHeaders,
+  findField, fieldText, fieldU64, findHeader, readHeaders, headersSize, putHeaders,
 };

@@ -7,9 +7,10 @@ const P = require('./primordials.js');
 const C = require('./codec.js');
 
 const { subarray, mapDelete } = P;
-const { putU16, putFrame, FRAME } = C;
+const { putU16, putFrame, FRAME, FIELD } = C;
 
 const INLINE = 32768; // bodies up to this travel in the RESPONSE frame
+const SLACK = 1000; // milliseconds past a request's deadline
 const GRANT = C.INITIAL_WINDOW / 4;
 
 /** One request and its response. Whoever extends it gives start(), body(chunk,
@@ -36,6 +37,8 @@ class Exchange {
   header(name) { return C.findHeader(this.buf, this.headersAt, name); }
   get method() { return P.latin1Slice(this.buf, this.methodAt + 1, this.targetAt); }
   get target() { return P.latin1Slice(this.buf, this.targetAt + 2, this.headersAt); }
+  /** When the runner gives it up, in milliseconds since 1970, and a little. */
+  get deadline() { return C.fieldU64(this.buf, this.fieldsAt, FIELD.deadline) + SLACK; }
   get isHead() { const b = this.buf, p = this.methodAt; return b[p] === 4 && b[p + 1] === 72 && b[p + 2] === 69 && b[p + 3] === 65 && b[p + 4] === 68; }
 
   // Body in.

@@ -5,7 +5,7 @@
 
 const P = require('./primordials.js');
 const C = require('./codec.js');
-const { subarray, mapGet, mapSet, mapDelete, mapSize, utf8Slice } = P;
+const { subarray, mapGet, mapSet, mapForEach, mapSize, utf8Slice } = P;
 const { u32, putU16, putU32, putFrame, FRAME } = C;
 
 const POOL = 32768;
@@ -41,8 +41,18 @@ class Connection {
     this.text(C.HELLO, 0, `BHF\x01${role}`);
   }
 
-  /** Streams that have not ended. */
-  get size() { return mapSize(this.streams); }
+  /** Streams that have not ended, but for those past their deadline. */
+  inTime(now) {
+    if (mapSize(this.streams) === 0) return 0;
+    let n = 0;
+    mapForEach(this.streams, (x) => { if (x.deadline > now) n++; });
+    return n;
+  }
+
+  /** Ends the streams that are past their deadline. */
+  giveUp(now) {
+    mapForEach(this.streams, (x) => { if (x.deadline <= now) x.abort(C.CODE.time, 'the request is out of time'); });
+  }
 
   feed(chunk) {
     activity.last = P.now();
@@ -148,7 +158,7 @@ class Connection {
   lost(reason) {
     if (this.dead) return;
     this.dead = true;
-    P.mapForEach(this.streams, (x) => x.wasReset(C.CODE.cancelled, reason));
+    mapForEach(this.streams, (x) => x.wasReset(C.CODE.cancelled, reason));
   }
 
   // Frames out.

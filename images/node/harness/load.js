@@ -7,6 +7,8 @@ const vm = require('node:vm');
 const path = require('node:path');
 const { Module, createRequire, registerHooks, stripTypeScriptTypes } = require('node:module');
 const { pathToFileURL } = require('node:url');
+const P = require('./primordials.js');
+const { describe } = require('./invocation.js');
 
 const ROOT = '/function';
 const ESM_ONLY = /Cannot use import statement|Unexpected token 'export'|Cannot use 'import\.meta'|await is only valid in async functions|Unexpected reserved word/;
@@ -83,4 +85,33 @@ function labelled(e, code) {
   return err;
 }
 
-module.exports = { load, ROOT };
+/** What the cell is told of an error, which may be anything that can be thrown:
+ * bounded, and of the right types. The cell bounds it again. */
+function loadError(e) {
+  const d = describe(e, 400, 'The code cannot be loaded.');
+  return {
+    __proto__: null, // nor has the code's Object.prototype a say
+    status: 400, code: codeOf(e),
+    message: P.slice(d.message || d.details || d.error, 0, 4096),
+    stack: d.stack === undefined ? undefined : P.slice(d.stack, 0, 16384),
+  };
+}
+
+function codeOf(e) {
+  try {
+    const code = word(P.String(e.bulkheadCode ?? e.code));
+    return code === '' || code === 'undefined' ? 'load_error' : code;
+  } catch { return 'load_error'; }
+}
+
+/** The first 64 letters, digits and underscores of s. */
+function word(s) {
+  let out = '';
+  for (let i = 0; i < s.length && i < 1024 && out.length < 64; i++) {
+    const c = s[i];
+    if (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c === '_') out += c;
+  }
+  return out;
+}
+
+module.exports = { load, loadError, ROOT };

@@ -10,14 +10,15 @@ const { EventEmitter } = require('node:events');
 const P = require('./primordials.js');
 const C = require('./codec.js');
 const { Connection, activity } = require('./frames.js');
-const { Invocation, served, describe } = require('./invocation.js');
+const { Invocation, served } = require('./invocation.js');
 const { model } = require('./models.js');
-const { load } = require('./load.js');
+const { load, loadError } = require('./load.js');
 const { log } = require('./console.js');
 const { Channel } = require('./channel.js');
 
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
+const SWEEP = 1000; // milliseconds
 const connections = new P.Set();
 let server = null, leaving = false, going = false, exitCode = 0;
 
@@ -39,10 +40,20 @@ function leave(code, reason) {
   if (leaving) return;
   leaving = true;
   exitCode = code;
+  reason = P.slice(reason, 0, 1000); // the code's own words may be in it
   channel.send({ t: 'leaving', code, reason });
   if (server !== null) server.close();
   P.setForEach(connections, (conn) => conn.goaway(reason));
   goWhenIdle();
+  P.setTimeout(sweep, SWEEP);
+}
+
+/** Gives up what is past its deadline: whoever asked has given it up, too, or
+ * was made to believe that it had ended. */
+function sweep() {
+  const now = P.now();
+  P.setForEach(connections, (conn) => conn.giveUp(now));
+  P.setTimeout(sweep, SWEEP);
 }
 
 /** Ends the process after the turn in which the last stream has ended, when
@@ -70,7 +81,8 @@ function busy() { return inFlight() !== 0; }
 
 function inFlight() {
   let streams = 0;
-  P.setForEach(connections, (conn) => { streams += conn.size; });
+  const now = P.now();
+  P.setForEach(connections, (conn) => { streams += conn.inTime(now); });
   return streams;
 }
 
@@ -83,8 +95,7 @@ async function serve(message, handle) {
     const exported = await load({ file: message.file, code: message.code, webtask });
     P.assign(served, model(exported));
   } catch (e) {
-    const d = describe(e, 400, 'The code cannot be loaded.');
-    channel.send({ t: 'failed', error: { status: 400, code: e?.bulkheadCode ?? e?.code ?? 'load_error', message: d.message ?? d.details, stack: d.stack } });
+    channel.send({ t: 'failed', error: loadError(e) });
     return;
   }
   server = net.createServer({ allowHalfOpen: false, noDelay: false }, accept);

@@ -63,6 +63,14 @@ const refused = [
   ['no function', 'module.exports = { a: 1 }', 'not_a_function'],
   ['four arguments', 'module.exports = (a, b, c, d) => {}', 'bad_arity'],
   ['no argument, and not async', 'module.exports = () => {}', 'bad_arity'],
+  ['a frozen error whose code is a number', 'throw Object.freeze(Object.assign(new Error("frozen"), { code: 42 }))', '42'],
+  ['a frozen error whose code is long and odd', 'throw Object.freeze(Object.assign(new Error("frozen"), { code: "a-b " + "x".repeat(1e6) }))', `ab${'x'.repeat(62)}`],
+  ['a frozen error whose code cannot be text', 'throw Object.freeze(Object.assign(new Error("frozen"), { code: { toString() { throw 1; } } }))', 'load_error'],
+  ['a proxy that throws', 'throw new Proxy({}, { get() { throw 1; }, defineProperty() { throw 1; }, getPrototypeOf() { throw 1; } })', 'load_error'],
+  ['an error with a huge message and stack', 'const e = new Error("m".repeat(1e6)); throw e', 'load_error'],
+  ['an error whose message is none', 'throw Object.assign(new Error(""), { message: { a: 1 }, stack: 7 })', 'load_error'],
+  ['a throw of nothing', 'throw undefined', 'load_error'],
+  ['an error after Object.prototype.toJSON was set', 'Object.prototype.toJSON = () => 1; throw new Error("patched")', 'load_error'],
   ['process.exit while loading', 'process.exit(1)', 'load_error'],
 ];
 
@@ -71,7 +79,8 @@ for (const [name, record, code] of refused) {
     await assert.rejects(serve(record), (e) => {
       assert.equal(e.failed?.code, code, e.stack);
       assert.equal(e.failed.status, 400);
-      assert.ok(e.failed.message.length > 3);
+      assert.ok(e.failed.message.length > 3 && e.failed.message.length <= 4096);
+      assert.ok((e.failed.stack ?? '').length <= 16384);
       return true;
     });
   });
