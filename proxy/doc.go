@@ -5,10 +5,12 @@
 // A request goes through these files, in this order:
 //
 //	server.go    the listening side: limits and timeouts against slow clients
+//	uri.go       a target's path and authority                     (pure)
 //	route.go     which tenant and function a target names          (pure)
 //	table.go     which instances are ready; holds while one starts
 //	target.go    one instance: its connection, requests in flight
 //	request.go   HTTP to frames; what stops at the edge
+//	upload.go    a large body, beside the answer
 //	response.go  frames to HTTP, streamed
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way

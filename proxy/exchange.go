@@ -25,6 +25,10 @@ type exchange struct {
 	watch  *list.Element
 	upload upload
 
+	head  *head          // what req is made in
+	req   frames.Request // kept until its answer begins: it may be offered again
+	whole bool           // all of its body is in req
+
 	streams bool   // the exchange is the response's body stream
 	rest    []byte // of the answer's body, still to be written
 	length  int    // content-length that the answer promised; -1: none
@@ -35,15 +39,20 @@ type exchange struct {
 // body streams from the exchange, which then is done when the body is.
 func (x *exchange) serve() {
 	ctx := x.ctx
-	if string(ctx.Path()) == healthPath {
+	path, authority, refusal := splitTarget(ctx.Request.Header.RequestURI(), ctx.Request.Header.Host())
+	// As it stands: with its dots resolved, a function's path may read so too.
+	if refusal == nil && string(path) == healthPath {
 		ctx.SetBodyString("ok\n")
 		x.finish(nil)
 		return
 	}
-	route, refusal := ParseRoute(ctx.Request.Header.RequestURI(), ctx.Request.Header.Host(), x.p.opts.Domain)
+	var route Route
+	if refusal == nil {
+		route, refusal = ParseRoute(path, authority, x.p.opts.Domain)
+	}
 	if refusal == nil {
 		x.rec.tenant, x.rec.function = route.Tenant, route.Function
-		refusal = x.open(route)
+		refusal = x.open(route, path, authority)
 	}
 	if refusal == nil {
 		refusal = x.respond()
@@ -54,105 +63,150 @@ func (x *exchange) serve() {
 }
 
 // open sends the request to an instance.
-func (x *exchange) open(route Route) *refusal {
-	h := heads.Get().(*head)
-	defer heads.Put(h)
-	req, refusal := h.encode(x.ctx, &x.rec, route)
+func (x *exchange) open(route Route, path, authority []byte) *refusal {
+	x.head = heads.Get().(*head)
+	req, refusal := x.head.encode(x.ctx, &x.rec, route, path, authority)
 	if refusal != nil {
 		return refusal
 	}
-	body, whole, err := h.readInline(x.ctx)
+	body, whole, err := x.head.readInline(x.ctx)
 	if err != nil {
 		return refuse(408, "body_cut_short", "the request's body did not arrive: %v", err)
 	}
 	req.Body = body
+	x.req, x.whole = req, whole
 	x.rec.in = int64(len(body))
-	return x.offer(req, whole)
+	return x.offer()
+}
+
+// dropHead gives back what the request was made in.
+func (x *exchange) dropHead() {
+	if x.head != nil {
+		heads.Put(x.head)
+		x.head, x.req = nil, frames.Request{}
+	}
 }
 
 // offer finds an instance that takes the request.
-func (x *exchange) offer(req frames.Request, whole bool) *refusal {
+func (x *exchange) offer() *refusal {
 	var last error
-	for x.rec.tries = 1; x.rec.tries <= maxTries; x.rec.tries++ {
+	for x.rec.tries < maxTries {
+		x.rec.tries++
 		target, refusal := x.p.table.pick(x.p.ctx, x.rec.tenant, x.p.opts.Hold, x.target)
 		if refusal != nil {
 			return refusal
 		}
 		x.target, x.rec.instance = target, target.instance
-		stream, err := target.open(x.p.ctx, req, whole)
+		stream, err := target.open(x.p.ctx, x.req, x.whole)
 		if err == nil {
 			x.stream = stream
-			if !whole {
-				x.upload = upload{ctx: x.ctx, body: x.ctx.RequestBodyStream(), stream: stream}
+			if !x.whole {
+				x.upload = upload{ctx: x.ctx, body: x.ctx.RequestBodyStream(), length: x.ctx.Request.Header.ContentLength(), stream: stream}
 				x.upload.start()
 			}
 			return nil
 		}
 		target.leave()
+		if errors.Is(err, frames.ErrProtocol) {
+			return tooBig
+		}
 		last = err
 	}
-	r := refuse(503, "instance_unreachable", "no instance of tenant %q takes requests: %v", x.rec.tenant, last)
+	return unreachable(x.rec.tenant, last)
+}
+
+func unreachable(tenant string, err error) *refusal {
+	r := refuse(503, "instance_unreachable", "no instance of tenant %q takes requests: %v", tenant, err)
 	r.retryAfter = time.Second
 	return r
 }
 
 // respond waits for the answer's head and makes it the response.
 func (x *exchange) respond() *refusal {
-	x.watch = x.p.presence.add(x.ctx.Conn(), x.stream, x.rec.start)
-	r, err := x.stream.Response(context.Background())
-	if err == nil {
-		x.answer(r)
-		return nil
+	for {
+		x.watch = x.p.presence.add(x.ctx.Conn(), x.stream, x.rec.start)
+		r, err := x.stream.Response(context.Background())
+		if err == nil {
+			x.dropHead()
+			if r.Status < 200 {
+				return refuse(502, "bad_answer", "the function answered with status %d; there is no upgrade, so it must be 200 or more", r.Status)
+			}
+			x.answer(r)
+			return nil
+		}
+		gone, fault := x.settle()
+		switch {
+		case gone:
+			return refusalFor(err, gone)
+		case fault != nil:
+			return fault
+		case !errors.Is(err, frames.ErrRefused):
+			return refusalFor(err, gone)
+		case !x.whole || x.rec.tries >= maxTries:
+			return unreachable(x.rec.tenant, err)
+		}
+		if refusal := x.offer(); refusal != nil {
+			return refusal
+		}
 	}
-	gone := x.unwatch()
-	if gone {
-		x.ctx.SetConnectionClose()
-	}
-	return refusalFor(err, gone)
 }
 
 // broken replaces an answer that breaks its own word.
 func (x *exchange) broken(r *refusal) {
 	r.write(&x.ctx.Response, x.rec.request)
 	x.rec.status, x.rec.cause = r.status, r.cause
-	x.close(errors.New(r.message))
-}
-
-func (x *exchange) unwatch() (gone bool) {
-	if x.watch == nil {
-		return false
-	}
-	gone = x.p.presence.remove(x.watch)
-	x.watch = nil
-	return gone
+	x.close()
 }
 
 // finish ends the exchange with a refusal, or none.
 func (x *exchange) finish(r *refusal) {
-	if r != nil {
+	switch {
+	case r == nil:
+		x.rec.status = x.ctx.Response.StatusCode()
+	case r.status == statusGone:
+		x.rec.status, x.rec.cause = r.status, r.cause
+		x.ctx.Conn().Close() // nobody is there to be answered
+	default:
 		r.write(&x.ctx.Response, x.rec.request)
 		x.rec.status, x.rec.cause = r.status, r.cause
 		if r.status == 400 {
 			x.ctx.SetConnectionClose() // who knows where the next request begins
 		}
-	} else {
-		x.rec.status = x.ctx.Response.StatusCode()
 	}
-	x.close(nil)
+	x.close()
+}
+
+// settle ends the use of the stream. It reports whether the client was found
+// gone, and what was wrong with the body that it sent.
+func (x *exchange) settle() (gone bool, fault *refusal) {
+	if x.stream == nil {
+		return false, nil
+	}
+	if x.watch != nil {
+		gone = x.p.presence.remove(x.watch)
+		x.watch = nil
+	}
+	if x.upload.done != nil {
+		x.stream.Cancel() // the upload may wait for a window that never comes
+		err := x.upload.finish()
+		if err != nil {
+			x.ctx.SetConnectionClose()
+		}
+		fault = x.upload.refusal(err)
+	}
+	x.rec.in += x.upload.sent
+	x.stream.Close()
+	x.stream = nil
+	x.target.leave()
+	return gone, fault
 }
 
 // close gives back what the exchange holds and logs it, once.
-func (x *exchange) close(err error) {
-	if x.stream != nil {
-		x.unwatch()
-		if x.upload.finish() != nil {
-			x.ctx.SetConnectionClose()
-		}
-		x.rec.in += x.upload.sent
-		x.stream.Close()
-		x.stream = nil
-		x.target.leave()
+func (x *exchange) close() {
+	x.settle()
+	x.dropHead()
+	if !x.streams {
+		x.ctx.Response.Header.Set("X-Request-Id", x.rec.request)
 	}
-	x.ctx.Response.Header.Set("X-Request-Id", x.rec.request)
 	x.p.done(x)
 }

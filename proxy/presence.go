@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead/internal/frames"
 )
 
@@ -87,7 +89,8 @@ func (p *presence) close() {
 	<-p.done
 }
 
-// hungUp looks at a connection without taking anything from it.
+// hungUp reports whether the other end of a connection is closed, or closed for
+// sending: no client does that and waits.
 func hungUp(c net.Conn) bool {
 	for {
 		inner, ok := c.(interface{ NetConn() net.Conn })
@@ -106,9 +109,10 @@ func hungUp(c net.Conn) bool {
 	}
 	gone := false
 	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+		// Not by reading: what the client sent before it left may lie there.
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		_, err := unix.Poll(p, 0)
+		gone = err == nil && p[0].Revents != 0
 	})
 	return gone || err != nil
 }

@@ -303,8 +303,12 @@ func TestInstancesOfOtherHostsAreNotRoutedTo(t *testing.T) {
 	in := ready("/nowhere")
 	in.Host = "h2"
 	p.table.Set([]cluster.Instance{in})
-	if resp, _ := get(t, newRequest(t, "GET", p.url+"/acme/x", nil)); resp.StatusCode != 404 {
-		t.Fatalf("got %d", resp.StatusCode)
+	resp, body := get(t, newRequest(t, "GET", p.url+"/acme/x", nil))
+	if resp.StatusCode != 503 || !strings.Contains(body, `"on_other_host"`) || !strings.Contains(body, "runs on other hosts") {
+		t.Fatalf("got %d %s", resp.StatusCode, body)
+	}
+	if resp, _ := get(t, newRequest(t, "GET", p.url+"/globex/x", nil)); resp.StatusCode != 404 {
+		t.Fatalf("a tenant that no host runs: got %d", resp.StatusCode)
 	}
 }
 

@@ -2,12 +2,10 @@ package proxy
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,9 +21,16 @@ type head struct{ fields, headers, body []byte }
 
 var heads = sync.Pool{New: func() any { return &head{} }}
 
+// maxHead bounds a request's head as it leaves, in bytes: the runner needs room
+// for what it adds, below [frames.MaxHead].
+const maxHead = 40 << 10
+
 // encode makes a REQUEST of what the client sent: its own headers without
 // those that end here, and the platform's fields.
-func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route) (frames.Request, *refusal) {
+func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route, path, authority []byte) (frames.Request, *refusal) {
+	if refusal := checkMethod(ctx.Method()); refusal != nil {
+		return frames.Request{}, refusal
+	}
 	scheme := "http"
 	if ctx.IsTLS() {
 		scheme = "https"
@@ -36,12 +41,16 @@ func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route) (frame
 	f = frames.AppendField(f, 0, frames.FieldFunction, []byte(route.Function))
 	f = frames.AppendField(f, 0, frames.FieldClient, []byte(rec.client))
 	f = frames.AppendField(f, 0, frames.FieldScheme, []byte(scheme))
-	f = frames.AppendField(f, 0, frames.FieldAuthority, ctx.Request.Header.Host())
+	f = frames.AppendField(f, 0, frames.FieldAuthority, authority)
 	h.fields = frames.AppendField(f, 0, frames.FieldBase, []byte(route.Base))
-	if refusal := h.copyHeaders(ctx, rec, scheme); refusal != nil {
+	if refusal := h.copyHeaders(ctx, rec, scheme, authority); refusal != nil {
 		return frames.Request{}, refusal
 	}
-	return frames.Request{Fields: h.fields, Method: ctx.Method(), Target: ctx.Request.Header.RequestURI(), Headers: h.headers}, nil
+	req := frames.Request{Fields: h.fields, Method: ctx.Method(), Target: path, Headers: h.headers}
+	if req.HeadSize() > maxHead {
+		return frames.Request{}, tooBig
+	}
+	return req, nil
 }
 
 var tooBig = refuse(431, "headers_too_large", "the request's line and headers have more than %d bytes", maxHeader)
@@ -49,8 +58,8 @@ var tooBig = refuse(431, "headers_too_large", "the request's line and headers ha
 // RFC 9112, section 6.1: who sends both may be smuggling a second request.
 var twoLengths = refuse(400, "bad_request", "the request has both content-length and transfer-encoding")
 
-func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string) *refusal {
-	listed := ctx.Request.Header.Peek("Connection")
+func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string, authority []byte) *refusal {
+	var listed [][]byte // what Connection headers name, of several too
 	length, coding := false, false
 	out := frames.AppendHeaderCount(h.headers[:0])
 	for name, value := range ctx.Request.Header.AllInOrder() {
@@ -61,19 +70,55 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string)
 		out = frames.AppendHeaderLine(out, 0, name, value)
 		lower := out[at+1 : at+1+len(name)]
 		lowerCase(lower)
-		length = length || string(lower) == "content-length"
-		coding = coding || string(lower) == "transfer-encoding"
-		if stopsHere(lower, listed) {
+		switch string(lower) {
+		case "content-length":
+			length = true
+		case "transfer-encoding":
+			coding = true
+		case "connection":
+			listed = appendOptions(listed, value)
+		case "host": // in absolute form the target has the say
+			out = frames.AppendHeaderLine(dropLine(out, at), 0, lower, authority)
+		}
+		if stopsHere(lower) {
 			out = dropLine(out, at)
 		}
 	}
 	if length && coding {
 		return twoLengths
 	}
+	if len(listed) > 0 {
+		out = withoutListed(out, listed)
+	}
 	client, _, _ := net.SplitHostPort(rec.client)
 	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), []byte(client))
 	h.headers = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
 	return nil
+}
+
+// appendOptions adds the headers that a Connection header names. The two
+// options that clients do send name none.
+func appendOptions(listed [][]byte, value []byte) [][]byte {
+	for option := range bytes.SplitSeq(value, []byte(",")) {
+		option = bytes.TrimSpace(option)
+		if len(option) > 0 && !bytes.EqualFold(option, []byte("keep-alive")) && !bytes.EqualFold(option, []byte("close")) {
+			listed = append(listed, option)
+		}
+	}
+	return listed
+}
+
+// withoutListed is a header list without those that Connection headers named,
+// before or after them.
+func withoutListed(headers []byte, listed [][]byte) []byte {
+	out := frames.AppendHeaderCount(make([]byte, 0, len(headers)))
+	for name, value := range frames.Headers(headers).All() {
+		named := slices.ContainsFunc(listed, func(option []byte) bool { return bytes.EqualFold(option, name) })
+		if !named {
+			out = frames.AppendHeaderLine(out, 0, name, value)
+		}
+	}
+	return out
 }
 
 // dropLine takes back the last header line, which begins at out[at].
@@ -95,34 +140,13 @@ func lowerCase(b []byte) {
 
 // stopsHere reports whether a request's header is for this hop (RFC 9110,
 // section 7.6.1), or only the platform may set it.
-func stopsHere(name, listed []byte) bool {
+func stopsHere(name []byte) bool {
 	switch string(name) {
 	case "connection", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate",
 		"te", "trailer", "transfer-encoding", "upgrade", "expect", "forwarded":
 		return true
 	}
-	if bytes.HasPrefix(name, []byte("x-bulkhead-")) || bytes.HasPrefix(name, []byte("x-forwarded-")) {
-		return true
-	}
-	if len(listed) == 0 {
-		return false
-	}
-	for option := range bytes.SplitSeq(listed, []byte(",")) {
-		if bytes.EqualFold(bytes.TrimSpace(option), name) {
-			return true
-		}
-	}
-	return false
-}
-
-// upload sends a request's body beside its answer: both ways stream.
-type upload struct {
-	ctx    *fasthttp.RequestCtx
-	body   io.Reader
-	stream *frames.Stream
-	sent   int64
-	stop   atomic.Bool
-	done   chan error // nil when there is nothing to wait for
+	return bytes.HasPrefix(name, []byte("x-bulkhead-")) || bytes.HasPrefix(name, []byte("x-forwarded-"))
 }
 
 // readInline reads the body if it is known to be small, so that it leaves with
@@ -145,56 +169,4 @@ func (h *head) readInline(ctx *fasthttp.RequestCtx) (body []byte, whole bool, er
 		return nil, false, err
 	}
 	return h.body, true, nil
-}
-
-var errCutOff = errors.New("the answer was whole before the request's body")
-
-func (u *upload) start() {
-	u.done = make(chan error, 1)
-	go func() { u.done <- u.run() }()
-}
-
-// run copies the body until its end, the answer's, or a client that stalls.
-func (u *upload) run() error {
-	buf := make([]byte, 32<<10)
-	for {
-		u.ctx.SetReadDeadline(time.Now().Add(bodyStall))
-		if u.stop.Load() {
-			return errCutOff
-		}
-		n, err := u.body.Read(buf)
-		u.sent += int64(n)
-		end := errors.Is(err, io.EOF)
-		if n > 0 || end {
-			if err := u.stream.Write(context.Background(), buf[:n], end); err != nil {
-				return nil // the answer tells why
-			}
-		}
-		if end {
-			return nil
-		}
-		if err != nil {
-			u.stream.Reset(frames.CodeCancelled, "the request's body was cut short")
-			return err
-		}
-	}
-}
-
-// finish waits for the upload to end. An answer that is whole before the body
-// was cuts the body off, and with it the client's connection.
-func (u *upload) finish() error {
-	if u.done == nil {
-		return nil
-	}
-	select {
-	case err := <-u.done:
-		u.done = nil
-		return err
-	default:
-	}
-	u.stop.Store(true) // before the deadline, which run may be moving on
-	u.ctx.SetReadDeadline(time.Now())
-	err := <-u.done
-	u.done = nil
-	return err
 }

@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -36,7 +39,7 @@ func fill(resp *fasthttp.Response, r frames.Response) (length int) {
 // bodiless reports whether an answer has no body whatever it says (RFC 9110,
 // section 6.4.1).
 func bodiless(status int, isHead bool) bool {
-	return isHead || status == 204 || status == 304 || status < 200
+	return isHead || status == 204 || status == 304
 }
 
 // answer makes the stream's answer the response. Small answers that are whole
@@ -46,7 +49,7 @@ func (x *exchange) answer(r frames.Response) {
 	resp := &x.ctx.Response
 	length := fill(resp, r)
 	x.rec.status = r.Status
-	x.rec.cause = string(r.Fields.Get(frames.FieldCause))
+	x.rec.cause = cause(r.Fields.Get(frames.FieldCause))
 	if left, whole := x.stream.Whole(); whole {
 		body, _ := x.stream.Next(context.Background())
 		x.rec.out = int64(left)
@@ -54,7 +57,7 @@ func (x *exchange) answer(r frames.Response) {
 			if x.ctx.IsHead() && length >= 0 {
 				resp.Header.SetContentLength(length)
 			}
-			x.close(nil)
+			x.close()
 			return
 		}
 		if length >= 0 && length != left {
@@ -62,19 +65,56 @@ func (x *exchange) answer(r frames.Response) {
 			return
 		}
 		resp.SetBody(body)
-		x.close(nil)
+		x.close()
 		return
 	}
 	if bodiless(r.Status, x.ctx.IsHead()) {
 		if x.ctx.IsHead() && length >= 0 {
 			resp.Header.SetContentLength(length)
 		}
-		x.close(nil)
+		x.close()
 		return
 	}
 	x.length, x.streams = length, true
-	x.ctx.Response.SetBodyStream(x, length)
-	x.ctx.Response.ImmediateHeaderFlush = true
+	resp.Header.Set("X-Request-Id", x.rec.request)
+	if length < 0 && !x.ctx.Request.Header.IsHTTP11() {
+		x.streamUntilClose()
+		return
+	}
+	resp.SetBodyStream(x, length)
+	resp.ImmediateHeaderFlush = true
+}
+
+// streamUntilClose sends an answer of unknown length to a client of HTTP/1.0,
+// which knows no chunks (RFC 9112, section 7): the connection's end is the
+// answer's.
+func (x *exchange) streamUntilClose() {
+	x.ctx.SetConnectionClose()
+	head := bytes.Clone(x.ctx.Response.Header.Header())
+	x.ctx.HijackSetNoResponse(true)
+	x.ctx.Hijack(func(c net.Conn) {
+		_, err := c.Write(head)
+		if err == nil {
+			_, err = io.Copy(c, struct{ io.Reader }{x})
+		}
+		x.CloseWithError(err)
+	})
+}
+
+// maxCause bounds the cause that an answer may put into the access log, in
+// bytes.
+const maxCause = 64
+
+// cause makes an answer's cause fit for the log: the tenant's process may have
+// written it.
+func cause(b []byte) string {
+	b = b[:min(len(b), maxCause)]
+	return strings.Map(func(r rune) rune {
+		if r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' {
+			return r
+		}
+		return '_'
+	}, string(b))
 }
 
 // Read streams the answer's body as the client takes it.
@@ -100,25 +140,37 @@ func (x *exchange) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close is called when the body has been written, or can't be.
-func (x *exchange) Close() error {
+// Close does nothing: fasthttp calls CloseWithError after it.
+func (x *exchange) Close() error { return nil }
+
+// CloseWithError is called when the body has been written, or with the reason
+// why it can't be.
+func (x *exchange) CloseWithError(err error) error {
 	if x.p == nil {
 		return nil
 	}
-	if x.failed != nil {
+	gone, fault := x.settle()
+	switch {
+	case gone || err != nil && x.failed == nil || fault != nil && hungUp(x.ctx.Conn()):
+		x.rec.cause = "client_gone"
+	case fault != nil:
+		x.rec.cause = fault.cause
+	case x.failed != nil:
 		x.rec.cause = "answer_broken_off"
 	}
-	x.close(x.failed)
+	x.close()
 	return nil
 }
+
+// statusGone is nginx's. It is only in the log: nobody is there to read it.
+const statusGone = 499
 
 // refusalFor explains a stream that failed before its answer began.
 func refusalFor(err error, gone bool) *refusal {
 	var reset *frames.ResetError
 	switch {
 	case gone:
-		// 499 is nginx's: nobody is there to read it, but the log has it.
-		return refuse(499, "client_gone", "the client closed the connection before the answer began")
+		return refuse(statusGone, "client_gone", "the client closed the connection before the answer began")
 	case errors.As(err, &reset):
 		return refuse(502, "instance_reset", "the instance gave the request up: %s", reset.Reason)
 	case errors.Is(err, frames.ErrClosed):

@@ -54,6 +54,7 @@ func New(table *Table, opts Options) *Proxy {
 	p.server = &fasthttp.Server{
 		Handler:                       p.handle,
 		ErrorHandler:                  p.unreadable,
+		HeaderReceived:                bodyTime,
 		Logger:                        serverLog{opts.Log},
 		ReadBufferSize:                maxHeader,
 		ReadTimeout:                   headerTime,
@@ -100,7 +101,7 @@ func (p *Proxy) handle(ctx *fasthttp.RequestCtx) {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{p: p, ctx: ctx, rec: record{
 		start: time.Now(), request: xid.New().String(), client: ctx.RemoteAddr().String(),
-		method: string(ctx.Method()), target: string(ctx.Request.Header.RequestURI()),
+		method: string(ctx.Method()[:min(len(ctx.Method()), maxMethod)]), target: string(ctx.Request.Header.RequestURI()),
 	}}
 	x.serve()
 }
@@ -115,6 +116,15 @@ func (p *Proxy) done(x *exchange) {
 	}
 }
 
+// bodyTime gives the body, of which fasthttp reads the first bytes before it
+// asks us, a time of its own.
+func bodyTime(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	if h.ContentLength() > 0 {
+		c.ReadTimeout = bodyStall
+	}
+	return c
+}
+
 // unreadable answers bytes that are no request.
 func (p *Proxy) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	rec := record{start: time.Now(), request: xid.New().String(), client: ctx.RemoteAddr().String()}
@@ -124,8 +134,12 @@ func (p *Proxy) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.As(err, &small):
 		r = tooBig
+	case errors.Is(err, fasthttp.ErrUnsupportedRequestMethod):
+		r = methodUnknown
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		r = refuse(400, "bad_request", "the request ended before it was whole")
 	case errors.As(err, &timeout) && timeout.Timeout():
-		r = refuse(408, "request_timeout", "the request's headers did not arrive in %v", headerTime)
+		r = refuse(408, "request_timeout", "the request did not arrive in time: its headers may take %v, the first bytes of its body %v", headerTime, bodyStall)
 	}
 	r.write(&ctx.Response, rec.request)
 	rec.status, rec.cause = r.status, r.cause

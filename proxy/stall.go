@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"time"
 )
@@ -21,10 +22,19 @@ func (l stallListener) Accept() (net.Conn, error) {
 type stallConn struct {
 	net.Conn
 	armed time.Time // when the write deadline was last moved on
+	ended bool      // the client has closed its side; the reader's own
 }
 
 // NetConn returns the connection beneath.
 func (c *stallConn) NetConn() net.Conn { return c.Conn }
+
+// Read notes the end of what the client sends: fasthttp does not tell a chunked
+// body's end from it.
+func (c *stallConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.ended = c.ended || err == io.EOF
+	return n, err
+}
 
 // Write fails when the client has taken nothing for writeStall.
 func (c *stallConn) Write(p []byte) (int, error) {

@@ -14,9 +14,10 @@ import (
 type Table struct {
 	host string
 
-	mu      sync.Mutex
-	tenants map[string]*tenant
-	changed chan struct{} // closed and made anew when instances change
+	mu        sync.Mutex
+	tenants   map[string]*tenant
+	elsewhere map[string]bool // tenants that other hosts run
+	changed   chan struct{}   // closed and made anew when instances change
 }
 
 type tenant struct {
@@ -40,10 +41,11 @@ func (t *Table) Set(instances []cluster.Instance) {
 			old[tg.endpoint] = tg
 		}
 	}
-	t.tenants = map[string]*tenant{}
+	t.tenants, t.elsewhere = map[string]*tenant{}, map[string]bool{}
 	sort.Slice(instances, func(i, j int) bool { return instances[i].Instance < instances[j].Instance })
 	for _, in := range instances {
 		if in.Host != t.host {
+			t.elsewhere[in.Tenant] = true
 			continue
 		}
 		tn := t.tenants[in.Tenant]
@@ -89,7 +91,11 @@ func (t *Table) pick(ctx context.Context, name string, hold time.Duration, not *
 			return best, nil
 		}
 		starting := tn != nil && tn.starting
+		elsewhere := t.elsewhere[name]
 		t.mu.Unlock()
+		if tn == nil && elsewhere {
+			return nil, refuse(503, "on_other_host", "tenant %q runs on other hosts; routing between hosts is not there yet", name)
+		}
 		if tn == nil {
 			return nil, refuse(404, "tenant_unknown", "unable to resolve tenant %q: no host runs it", name)
 		}

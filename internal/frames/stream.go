@@ -237,16 +237,25 @@ func (s *Stream) Reset(code Code, reason string) {
 	s.client.conn.Send(func(dst []byte) []byte { return AppendReset(dst, s.id, code, reason) })
 }
 
+// Cancel gives the stream up, as one whose client has gone, unless its answer
+// is whole or it has failed. Whoever waits in its methods is woken.
+func (s *Stream) Cancel() {
+	s.mu.Lock()
+	over := s.ended || s.err != nil
+	s.mu.Unlock()
+	if !over {
+		s.Reset(CodeCancelled, "the client has gone")
+	}
+}
+
 // Close ends the use of the stream. What has not been sent or received is
 // given up.
 func (s *Stream) Close() {
+	s.Cancel()
 	s.mu.Lock()
-	ended, failed, sent := s.ended, s.err != nil, s.sent
+	unsent := !s.sent && s.err == nil
 	s.mu.Unlock()
-	switch {
-	case !ended && !failed:
-		s.Reset(CodeCancelled, "the client has gone")
-	case !sent && !failed:
+	if unsent {
 		s.Reset(CodeNone, "")
 	}
 	s.client.forget(s.id)
