@@ -2,7 +2,6 @@ package cell
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -11,7 +10,9 @@ import (
 // Times that the cell keeps. Requests themselves are timed by the runner.
 const (
 	loadTimeout = 10 * time.Second // for code to load, and for a spare to take it
-	stopGrace   = 90 * time.Second // for what is in flight when a version is stopped
+	stopGrace   = 85 * time.Second // at most, for what is in flight when a version is stopped
+	quietGrace  = 30 * time.Second // of that, without a sign that anything is in flight
+	probePause  = 5 * time.Second  // between asking for such a sign
 	exitGrace   = 8 * time.Second  // for all that, when the container is stopped
 	pingTimeout = 100 * time.Millisecond
 	leaveTime   = 250 * time.Millisecond // in which one without requests has gone
@@ -145,34 +146,6 @@ func (c *Cell) stopProcess(p *process) {
 	if p.state == serving {
 		c.dismiss(p, stopGrace)
 	}
-}
-
-// dismiss tells p to go, and kills it if it hasn't after grace. The lock is held.
-func (c *Cell) dismiss(p *process, grace time.Duration) {
-	c.leave(p)
-	go func() {
-		p.tell(map[string]string{"op": "stop"})
-		c.expect(p, grace)
-	}()
-}
-
-// expect waits for p's end, and brings it about after grace.
-func (c *Cell) expect(p *process, grace time.Duration) {
-	select {
-	case <-p.gone:
-	case <-time.After(grace):
-		c.kill(p, fmt.Sprintf("it did not go within %v of leaving service", grace))
-	}
-}
-
-// leave takes p out of service. The lock is held.
-func (c *Cell) leave(p *process) {
-	p.state, p.left = leaving, time.Now()
-	k := key{p.function, p.version}
-	if s := c.slots[k]; s != nil && s.proc == p {
-		delete(c.slots, k)
-	}
-	c.notify()
 }
 
 // Inquest returns why the process of a socket ended; nil while it lives, and

@@ -16,8 +16,9 @@
 //	cell.go      Cell: the processes by function, from start to stop
 //	serve.go     a function version gets its process
 //	spare.go     the next spare; evict.go: who goes when there is no room
-//	kill.go      an end at once
+//	leave.go     out of service, and gone in time; kill.go: an end at once
 //	process.go   one Node process: starting it, its channel, its state
+//	message.go   what a process's channel carries, none of it trusted
 //	heard.go     what processes print and say, and their ends
 //	control.go   the control socket: requests, replies, events
 //	reap.go      wait4 for everyone, told apart by pid

@@ -79,7 +79,7 @@ func ask(procs []*process) []vitals {
 		out[i].p = p
 		select {
 		case m := <-p.pong:
-			out[i].answered, out[i].inflight, out[i].idle = true, m.Inflight, time.Duration(m.Idle)*time.Millisecond
+			out[i].answered, out[i].inflight, out[i].idle = true, m.Inflight, m.Idle
 		case <-p.gone:
 		case <-deadline:
 			return out[:i]

@@ -23,11 +23,13 @@ func (c *Cell) said(p *process, m message) {
 		c.mu.Unlock()
 	case "serving", "failed":
 		offer(p.loaded, m)
+	case "garbled": // of which one may have been the answer
+		offer(p.loaded, message{T: "failed", Error: loadError("", "the code cannot be loaded: what its process says is garbled", "")})
 	case "pong":
 		offer(p.pong, m)
 	case "leaving":
 		c.mu.Lock()
-		p.goodbye = cut(m.Reason, maxReason)
+		p.goodbye = m.Reason
 		if p.state == serving || p.state == loading {
 			c.leave(p)
 			go c.expect(p, stopGrace)

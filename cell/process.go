@@ -54,19 +54,6 @@ type process struct {
 	output  *sync.WaitGroup // readers of its pipes
 }
 
-// maxReason bounds the words in which a process's end is explained, in bytes.
-const maxReason = 1024
-
-// message is what the harness says on its channel.
-type message struct {
-	T        string `json:"t"` // spare, serving, failed, pong, leaving
-	Code     int    `json:"code"`
-	Reason   string `json:"reason"`
-	Error    *Error `json:"error"`
-	Inflight int    `json:"inflight"`
-	Idle     int64  `json:"idle"` // milliseconds
-}
-
 // command is how to start Node.
 type command struct {
 	node    string
@@ -162,8 +149,7 @@ func (p *process) read(f *os.File, level string, print func(*process, entry)) {
 
 func (p *process) listen(said func(*process, message)) {
 	readLines(p.ipc, func(line []byte) {
-		var m message
-		if json.Unmarshal(line, &m) == nil && m.T != "" {
+		if m := parseMessage(line); m.T != "" {
 			said(p, m)
 		}
 	})

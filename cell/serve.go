@@ -104,9 +104,6 @@ func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
 			return p, nil
 		}
 		c.kill(p, "its code could not be loaded")
-		if m.Error == nil {
-			m.Error = &Error{Status: 400, Code: "load_error", Message: "the code cannot be loaded"}
-		}
 		return nil, m.Error
 	case <-p.gone:
 		return nil, &Error{Status: 400, Code: "exited_while_loading", Message: "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason}
