@@ -94,15 +94,17 @@ ensure_docker() {
   command -v dockerd >/dev/null || packages docker.io iptables
   command -v iptables >/dev/null || packages iptables
   docker_answers && return
-  local log=/var/log/bulkhead-dockerd.log
+  local log=/var/log/bulkhead-dockerd.log pid=
   if [ -d /run/systemd/system ]; then
     systemctl start docker || true
   else
     say "    starting dockerd (its log: $log)"
     setsid nohup dockerd >"$log" 2>&1 </dev/null &
+    pid=$!
   fi
   for _ in $(seq 100); do
     docker_answers && return
+    [ -z "$pid" ] || kill -0 "$pid" 2>/dev/null || break
     read -rt 0.3 <> <(:) || true
   done
   if [ -s "$log" ]; then
