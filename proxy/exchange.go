@@ -40,6 +40,9 @@ type exchange struct {
 func (x *exchange) serve() {
 	ctx := x.ctx
 	path, authority, refusal := splitTarget(ctx.Request.Header.RequestURI(), ctx.Request.Header.Host())
+	if len(path) != len(x.rec.target) {
+		x.rec.target = string(path) // a password may stand before the host
+	}
 	// As it stands: with its dots resolved, a function's path may read so too.
 	if refusal == nil && string(path) == healthPath {
 		ctx.SetBodyString("ok\n")

@@ -129,6 +129,9 @@ func TestTargetsAreTakenAsTheyStand(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", target, body, want)
 		}
 	}
+	if p.log.record(t); strings.Contains(p.log.b.String(), "user@") {
+		t.Error("what stands before the host is in the log")
+	}
 }
 
 func TestEveryConnectionHeaderIsHonoured(t *testing.T) {
@@ -195,6 +198,22 @@ func TestRefusedRequestIsOfferedAgain(t *testing.T) {
 	resp, _ = get(t, newRequest(t, "POST", p.url+"/acme/x", bytes.NewReader(make([]byte, inlineBody+1))))
 	if resp.StatusCode != 503 || len(tries) != maxTries+1 {
 		t.Fatalf("large body: got %d after %d tries", resp.StatusCode, len(tries)-maxTries)
+	}
+}
+
+func TestBodyHasATimeOfItsOwn(t *testing.T) {
+	ctx := newContext("/acme/x")
+	if got := bodyTime(&ctx.Request.Header).ReadTimeout; got != 0 {
+		t.Errorf("without a body: got %v, want the time for headers to stand", got)
+	}
+	ctx.Request.Header.SetMethod("POST")
+	ctx.Request.Header.SetContentLength(5)
+	if got := bodyTime(&ctx.Request.Header).ReadTimeout; got != bodyStall {
+		t.Errorf("with one: got %v, want %v", got, bodyStall)
+	}
+	p := start(t, nil)
+	if get(t, newRequest(t, "GET", p.url+healthPath, nil)); p.proxy.server.HeaderReceived == nil {
+		t.Error("the server does not ask")
 	}
 }
 

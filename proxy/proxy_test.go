@@ -55,6 +55,7 @@ type testProxy struct {
 	url   string
 	table *Table
 	log   *logBuffer
+	proxy *Proxy
 }
 
 // start runs a proxy in front of an instance of tenant acme that answers with
@@ -84,7 +85,7 @@ func start(t *testing.T, serve func(*framestest.Exchange)) testProxy {
 			t.Error(err)
 		}
 	})
-	return testProxy{ln.Addr().String(), "http://" + ln.Addr().String(), table, log}
+	return testProxy{ln.Addr().String(), "http://" + ln.Addr().String(), table, log, p}
 }
 
 func ready(socket string) cluster.Instance {

@@ -56,9 +56,12 @@ func (u *upload) run() error {
 				return errCutOff // the answer tells why
 			}
 		}
+		_, answered := u.stream.Whole()
 		switch {
 		case end:
 			return nil
+		case answered:
+			return errCutOff
 		case err != nil && u.stop.Load():
 			return errCutOff
 		case err != nil:
