@@ -63,9 +63,10 @@ func (c *cell) stop(ctx context.Context, name, version string) error {
 	return err
 }
 
-// kill ends a process at once; the reason is what its inquest will say.
-func (c *cell) kill(ctx context.Context, name, version, reason string) error {
-	_, err := c.ask(ctx, cellctl.Request{Op: "kill", Function: name, Version: version, Reason: reason})
+// kill ends the process behind a socket at once; the reason is what its
+// inquest will say.
+func (c *cell) kill(ctx context.Context, name, version, socket, reason string) error {
+	_, err := c.ask(ctx, cellctl.Request{Op: "kill", Function: name, Version: version, Socket: filepath.Base(socket), Reason: reason})
 	return err
 }
 

@@ -80,7 +80,7 @@ func (p *process) kill(patience time.Duration) {
 	ctx, cancel := context.WithTimeout(p.r.ctx, serveTimeout)
 	defer cancel()
 	reason := fmt.Sprintf("its event loop was blocked for more than %v after a request had run out of time", patience)
-	if err := p.r.cell.kill(ctx, p.function, p.version, reason); err != nil && p.r.ctx.Err() == nil {
+	if err := p.r.cell.kill(ctx, p.function, p.version, p.socket, reason); err != nil && p.r.ctx.Err() == nil {
 		p.r.opts.Log.Warn("cannot end a blocked process", "function", p.function, "error", err)
 	}
 }
