@@ -11,7 +11,7 @@
 // number that nobody else on the machine has, which is most of the point) and
 // OOMPolicy=. [honoured], [implied] and [replaced] are the whole list.
 //
-// A jail is made by a helper, cmd/bulkhead-jail or this same binary started
+// A jail is made by a jailer, cmd/bulkhead-jail or this same binary started
 // again (see [MaybeJail]), which turns itself into the jail and then into the
 // service. The services are not
 // bound to the supervisor's life: killed and started again, it finds them by

@@ -32,13 +32,13 @@ func (s *Supervisor) tryLaunch(spec serviceSpec, names []string, sockets []int, 
 	if spec.Jail.UID, spec.Jail.GID, err = s.users.of(spec); err != nil {
 		return nil, err
 	}
-	h, err := s.startHelper(spec, sockets, log)
+	h, err := s.startJailer(spec, sockets, log)
 	if err != nil {
 		return nil, err
 	}
 	defer h.files.close()
 	// Noted before it is told what to become: a supervisor killed in between
-	// leaves a helper that ends, or a service that its successor knows of.
+	// leaves a jailer that ends, or a service that its successor knows of.
 	err = s.store.note(spec.Name, note{Process: h.process})
 	if err == nil {
 		s.confine(spec, h.process.PID)
@@ -62,16 +62,16 @@ func (s *Supervisor) confine(spec serviceSpec, pid int) {
 	}
 }
 
-// helper is a helperBinary started, waiting to be told what to become.
-type helper struct {
+// jailer is a jailerBinary started, waiting to be told what to become.
+type jailer struct {
 	process        *process
 	files          *files
 	config, status *os.File
 }
 
-// startHelper starts a helper with all the descriptors that the service will
+// startJailer starts a jailer with all the descriptors that the service will
 // have: its sockets, then its credentials.
-func (s *Supervisor) startHelper(spec serviceSpec, sockets []int, log string) (*helper, error) {
+func (s *Supervisor) startJailer(spec serviceSpec, sockets []int, log string) (*jailer, error) {
 	fs := &files{}
 	out := fs.add(os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600))
 	for _, fd := range sockets {
@@ -80,10 +80,10 @@ func (s *Supervisor) startHelper(spec serviceSpec, sockets []int, log string) (*
 	for _, name := range spec.Jail.Cred {
 		fs.pass(credential(spec.Credentials[name]))
 	}
-	h := &helper{files: fs, config: fs.pipe(true), status: fs.pipe(false)}
+	h := &jailer{files: fs, config: fs.pipe(true), status: fs.pipe(false)}
 	err := fs.err
 	if err == nil {
-		cmd := exec.Command(s.helper.path(), jailArg, strconv.Itoa(firstFD+len(fs.passed)-2), strconv.Itoa(firstFD+len(fs.passed)-1))
+		cmd := exec.Command(s.jailer.path(), jailArg, strconv.Itoa(firstFD+len(fs.passed)-2), strconv.Itoa(firstFD+len(fs.passed)-1))
 		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"GOMAXPROCS=1"}, fs.passed
 		cmd.Stdout, cmd.Stderr = out, out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: spec.Jail.Namespaces, Setsid: true}
@@ -108,9 +108,9 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, err
 }
 
-// become tells the helper what to become, and returns when it has, or why it
+// become tells the jailer what to become, and returns when it has, or why it
 // could not.
-func (h *helper) become(j jailSpec) error {
+func (h *jailer) become(j jailSpec) error {
 	// The child has its ends; ours must go, or status would never end.
 	for _, f := range h.files.passed {
 		f.Close()

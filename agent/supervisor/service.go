@@ -23,7 +23,7 @@ type serviceSpec struct {
 	Jail        jailSpec
 }
 
-// jailSpec is what the helper needs to know to become the service; it travels
+// jailSpec is what the jailer needs to know to become the service; it travels
 // as JSON. Paths of Binds' sources and Root are the host's.
 type jailSpec struct {
 	Argv       []string
@@ -33,7 +33,7 @@ type jailSpec struct {
 	OOMScore   int
 	Root       string
 	Binds      []bind
-	Namespaces uintptr // CLONE_NEW* flags; made by whoever starts the helper
+	Namespaces uintptr // CLONE_NEW* flags; made by whoever starts the jailer
 	Tmp, Dev   bool
 	Proc       bool // a /proc that shows only the jail's own processes
 	NoNewPrivs bool

@@ -20,7 +20,7 @@ type Supervisor struct {
 	cgroups cgroups
 	poll    *poller
 	lock    *os.File
-	helper  helperBinary
+	jailer  jailerBinary
 	events  chan struct{}
 	closing chan struct{}
 	work    sync.WaitGroup
@@ -79,14 +79,14 @@ func Open(run, state string, log *slog.Logger) (*Supervisor, error) {
 		lock.Close()
 		return nil, err
 	}
-	helper, err := openHelper()
+	jailer, err := openJailer()
 	if err != nil {
 		poll.close()
 		lock.Close()
 		return nil, err
 	}
 	s := &Supervisor{
-		store: store, logs: logs, log: log, users: users, cgroups: findCgroups(), poll: poll, lock: lock, helper: helper,
+		store: store, logs: logs, log: log, users: users, cgroups: findCgroups(), poll: poll, lock: lock, jailer: jailer,
 		events: make(chan struct{}, 1), closing: make(chan struct{}),
 		units: map[string]*entry{},
 	}
@@ -133,7 +133,7 @@ func (s *Supervisor) Close() error {
 	for _, e := range s.units {
 		closeAll(e.fds)
 	}
-	s.helper.close()
+	s.jailer.close()
 	return s.lock.Close()
 }
 

@@ -8,21 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helperName is the binary that becomes jails, beside our own.
-const helperName = "bulkhead-jail"
+// jailerName is the binary that becomes jails, beside our own.
+const jailerName = "bulkhead-jail"
 
-// helperFD is above every descriptor that a child is handed.
-const helperFD = 512
+// jailerFD is above every descriptor that a child is handed.
+const jailerFD = 512
 
-// helperBinary is what becomes jails: bulkhead-jail if it stands beside our
+// jailerBinary is what becomes jails: bulkhead-jail if it stands beside our
 // own binary, else that. It is opened once, so that another version put in
 // its place meanwhile doesn't get our orders.
-type helperBinary int
+type jailerBinary int
 
-func openHelper() (helperBinary, error) {
+func openJailer() (jailerBinary, error) {
 	path := "/proc/self/exe"
 	if exe, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(exe), helperName)
+		beside := filepath.Join(filepath.Dir(exe), jailerName)
 		if _, err := os.Stat(beside); err == nil {
 			path = beside
 		}
@@ -32,14 +32,14 @@ func openHelper() (helperBinary, error) {
 		return -1, fmt.Errorf("cannot open %s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, helperFD)
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, jailerFD)
 	if err != nil {
 		return -1, fmt.Errorf("cannot keep %s: %w", path, err)
 	}
-	return helperBinary(high), nil
+	return jailerBinary(high), nil
 }
 
 // path names the binary for a child of ours that executes it.
-func (h helperBinary) path() string { return fmt.Sprintf("/proc/self/fd/%d", int(h)) }
+func (h jailerBinary) path() string { return fmt.Sprintf("/proc/self/fd/%d", int(h)) }
 
-func (h helperBinary) close() { unix.Close(int(h)) }
+func (h jailerBinary) close() { unix.Close(int(h)) }
