@@ -98,6 +98,8 @@ ensure_docker() {
   if [ -d /run/systemd/system ]; then
     systemctl start docker || true
   else
+    clear_stale_pid /var/run/docker.pid dockerd
+    clear_stale_pid /var/run/docker/containerd/containerd.pid containerd
     say "    starting dockerd (its log: $log)"
     setsid nohup dockerd >"$log" 2>&1 </dev/null &
     pid=$!
@@ -112,6 +114,19 @@ ensure_docker() {
     die "the Docker Engine does not start; its last words are above, all of them in $log." "mend that, and run this again"
   fi
   die "the Docker Engine does not start." "see why: journalctl -u docker"
+}
+
+# clear_stale_pid FILE NAME: removes the process id that a killed daemon left,
+# unless it is that of a living process of this name.
+clear_stale_pid() {
+  [ -e "$1" ] || return 0
+  local pid state
+  pid=$(cat "$1")
+  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) || true
+  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || [ "$state" = Z ]; then
+    say "    removing $1, left by a $2 that was killed"
+    rm -f "$1"
+  fi
 }
 
 docker_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
