@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/allot"
 	"bulkhead/internal/etcd"
 )
 
@@ -17,7 +18,7 @@ import (
 type Agent struct {
 	cfg      Config
 	book     *book
-	uids     *uids
+	uids     *allot.Numbers
 	observer *observer
 	executor *executor
 	presence *etcd.Presence
@@ -52,7 +53,7 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
-	uids, err := openUIDs(filepath.Join(p.State, "uids.json"))
+	uids, err := allot.Open(filepath.Join(p.State, "uids.json"), FirstUID, lastUID)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/kept"
 )
 
 func testBook(t *testing.T, dir string) *book {
@@ -107,7 +108,7 @@ func TestDiskLeavesOutWhatIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	b := testBook(t, dir)
 	b.apply(etcd.Batch{Snapshot: true, Events: []etcd.Event{event(t, cluster.PlacementKey("h1", "acme.0"), want(t).Placement, 1)}})
-	for name, text := range map[string]string{"cut": "12", halfWritten + "123": "x", "%zz": "1\nx"} {
+	for name, text := range map[string]string{"cut": "12", kept.HalfWritten + "123": "x", "%zz": "1\nx"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -117,35 +118,10 @@ func TestDiskLeavesOutWhatIsDamaged(t *testing.T) {
 	}
 	files, _ := os.ReadDir(dir)
 	for _, f := range files {
-		if info, err := f.Info(); err != nil || strings.HasPrefix(f.Name(), halfWritten) {
+		if info, err := f.Info(); err != nil || strings.HasPrefix(f.Name(), kept.HalfWritten) {
 			t.Errorf("left: %s (%v)", f.Name(), err)
 		} else if strings.HasPrefix(f.Name(), "%2F") && info.Mode().Perm() != 0o600 {
 			t.Errorf("%s can be read by others", f.Name())
 		}
-	}
-}
-
-func TestUIDsAreKeptAndNeverShared(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "uids.json")
-	u, err := openUIDs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, _ := u.of("acme.0")
-	b, _ := u.of("acme.1")
-	if a != FirstUID || b == a {
-		t.Errorf("users %d and %d", a, b)
-	}
-	if u, err = openUIDs(path); err != nil {
-		t.Fatal(err)
-	}
-	if again, _ := u.of("acme.1"); again != b {
-		t.Errorf("user %d became %d", b, again)
-	}
-	if err := u.freeAll(func(i string) bool { return i == "acme.0" }); err != nil {
-		t.Fatal(err)
-	}
-	if c, _ := u.of("globex.0"); c != a {
-		t.Errorf("a freed user is not allotted again: got %d, want %d", c, a)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/kept"
 )
 
 // disk keeps etcd keys in a directory, one file a key, so that a change costs
@@ -31,7 +32,7 @@ func (d disk) keep(e etcd.Event) error {
 		return nil
 	}
 	text := append(strconv.AppendInt(nil, e.Revision, 10), '\n')
-	if err := writeFile(d.path(e.Key), append(text, e.Value...), 0o600); err != nil {
+	if err := kept.Write(d.path(e.Key), append(text, e.Value...), 0o600); err != nil {
 		return fmt.Errorf("cannot keep %s: %w", e.Key, err)
 	}
 	return nil
@@ -49,7 +50,7 @@ func (d disk) load(log *slog.Logger) ([]etcd.Event, error) {
 	}
 	var events []etcd.Event
 	for _, f := range entries {
-		if strings.HasPrefix(f.Name(), halfWritten) {
+		if strings.HasPrefix(f.Name(), kept.HalfWritten) {
 			os.Remove(filepath.Join(string(d), f.Name()))
 			continue
 		}
@@ -78,24 +79,4 @@ func (d disk) read(name string) (etcd.Event, error) {
 		return etcd.Event{}, errors.New("no revision in its first line")
 	}
 	return etcd.Event{Key: key, Value: value, Revision: revision}, nil
-}
-
-// halfWritten starts the names of files that a killed agent may leave.
-const halfWritten = ".new-"
-
-// writeFile replaces a file in one step: readers see the old or the new.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), halfWritten)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

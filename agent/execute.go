@@ -14,6 +14,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/frames"
+	"bulkhead/internal/kept"
 )
 
 const (
@@ -88,7 +89,7 @@ func writeKeys(dir cluster.InstanceDir, keys []byte) error {
 	if err := void(dir); err != nil {
 		return err
 	}
-	return writeFile(dir.Keys(), keys, 0o600)
+	return kept.Write(dir.Keys(), keys, 0o600)
 }
 
 func void(dir cluster.InstanceDir) error {
@@ -106,7 +107,7 @@ func writeFunctions(dir cluster.InstanceDir, fs map[string]cluster.Function) err
 	for name, f := range fs {
 		data, err := json.Marshal(f)
 		if err == nil {
-			err = writeFile(filepath.Join(dir.Functions(), name+".json"), data, 0o644)
+			err = kept.Write(filepath.Join(dir.Functions(), name+".json"), data, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("function %s: %w", name, err)
@@ -172,5 +173,5 @@ func tellRunner(ctx context.Context, dir cluster.InstanceDir, w Want) error {
 	if status != 200 {
 		return fmt.Errorf("runner answers %d: %.200s", status, body)
 	}
-	return writeFile(toldFile(dir), []byte(w.Config()), 0o600)
+	return kept.Write(toldFile(dir), []byte(w.Config()), 0o600)
 }

@@ -16,7 +16,7 @@ const observeAgain = time.Second
 // difference and reports. It returns how long may pass until the next look.
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.followTenants(ctx)
-	desired := a.book.desired(a.cfg.Host.Paths, a.uids.of)
+	desired := a.book.desired(a.cfg.Host.Paths, a.uids.Of)
 	seen, err := a.observer.observe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -103,7 +103,7 @@ func (a *Agent) forget(d Desired, o Observed) {
 			a.presence.Remove(cluster.InstanceKey(a.cfg.Host.Name, i))
 		}
 	}
-	if err := a.uids.freeAll(gone); err != nil {
+	if err := a.uids.FreeAll(gone); err != nil {
 		a.cfg.Log.Error("users stay allotted", "error", err)
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/kept"
 )
 
 // Follow keeps the table as etcd's instance keys say, until ctx ends. What it
@@ -89,15 +89,10 @@ func readKept(file string) (map[string]cluster.Instance, error) {
 	return known, nil
 }
 
-// keep writes the routes so that a crash leaves the old file or the new one.
 func keep(file string, known map[string]cluster.Instance) error {
 	data, err := json.Marshal(known)
-	if err != nil {
-		return err
+	if err == nil {
+		err = kept.Write(file, data, 0o600)
 	}
-	tmp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file))
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("cannot keep routes: %w", err)
-	}
-	return os.Rename(tmp, file)
+	return err
 }

@@ -1,11 +1,13 @@
 package supervisor
 
 import (
+	"bulkhead/internal/kept"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // note is what the supervisor keeps on disk about a unit that was started, so
@@ -33,7 +35,7 @@ func (s store) texts() (map[string]string, error) {
 	}
 	texts := map[string]string{}
 	for _, f := range files {
-		if filepath.Ext(f.Name()) == ".new" {
+		if strings.HasPrefix(f.Name(), kept.HalfWritten) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(s.units, f.Name()))
@@ -46,7 +48,7 @@ func (s store) texts() (map[string]string, error) {
 }
 
 func (s store) write(name, text string) error {
-	return writeFile(filepath.Join(s.units, name), []byte(text))
+	return kept.Write(filepath.Join(s.units, name), []byte(text), 0o600)
 }
 
 func (s store) remove(name string) error {
@@ -60,7 +62,7 @@ func (s store) remove(name string) error {
 func (s store) note(name string, n note) error {
 	data, err := json.Marshal(n)
 	if err == nil {
-		err = writeFile(filepath.Join(s.notes, name), data)
+		err = kept.Write(filepath.Join(s.notes, name), data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot note that %s runs: %w", name, err)
@@ -78,12 +80,4 @@ func (s store) noted(name string) (note, bool) {
 	}
 	var n note
 	return n, json.Unmarshal(data, &n) == nil
-}
-
-// writeFile replaces a root-only file in one step.
-func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

@@ -16,7 +16,7 @@ type Supervisor struct {
 	store   store
 	logs    string
 	log     *slog.Logger
-	users   *users
+	users   users
 	cgroups cgroups
 	poll    *poller
 	lock    *os.File

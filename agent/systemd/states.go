@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bulkhead/internal/kept"
 	"bulkhead/units"
 )
 
@@ -51,7 +52,7 @@ func texts(prefix string) (map[string]string, error) {
 	all := map[string]string{}
 	for _, path := range files {
 		name := filepath.Base(path)
-		if strings.HasSuffix(name, ".new") || strings.HasSuffix(name, ".d") {
+		if strings.HasPrefix(name, kept.HalfWritten) || strings.HasSuffix(name, ".d") {
 			continue
 		}
 		text, err := os.ReadFile(path)

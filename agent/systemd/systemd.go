@@ -20,6 +20,7 @@ import (
 	"github.com/coreos/go-systemd/v22/util"
 
 	"bulkhead/agent"
+	"bulkhead/internal/kept"
 	"bulkhead/units"
 )
 
@@ -117,7 +118,7 @@ func (s *Systemd) Write(ctx context.Context, us ...units.Unit) error {
 		if old, err := os.ReadFile(path); err == nil && string(old) == u.Text {
 			continue
 		}
-		if err := writeFile(path, u.Text); err != nil {
+		if err := kept.Write(path, []byte(u.Text), 0o644); err != nil {
 			return fmt.Errorf("cannot write unit %s: %w", u.Name, err)
 		}
 		changed = true
@@ -126,13 +127,4 @@ func (s *Systemd) Write(ctx context.Context, us ...units.Unit) error {
 		return nil
 	}
 	return s.reloaded(ctx)
-}
-
-// writeFile replaces a file in one step. Its temporary name has an ending
-// that systemd doesn't read.
-func writeFile(path, text string) error {
-	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

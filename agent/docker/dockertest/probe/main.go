@@ -1,4 +1,4 @@
-// Probe is the program of dockertest.Probe: it listens on
+// Command probe is the program of dockertest.Probe: it listens on
 // /run/cell/control.sock and answers each connection with what it finds out
 // about its own confinement, as JSON.
 package main
