@@ -87,6 +87,6 @@ func (b *book) complete(w *Want, paths cluster.Paths, uid func(string) (int, err
 	if w.Container, err = containerSpec(paths, p, id); err != nil {
 		return err
 	}
-	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: p.Keys, Limits: p.Limits})
+	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: p.Keys, Limits: p.Limits, Sleep: p.Sleep})
 	return err
 }

@@ -136,7 +136,7 @@ func TestInquest(t *testing.T) {
 			r := c.mustServe(t, req)
 			c.tryGet(r.Socket, "/")
 			e := c.nextEvent(t)
-			if e.Event != "exit" || e.Socket != r.Socket || e.Function != "dying" || e.Version != req.Version || e.Exit != tc.want {
+			if e.Event != "exit" || e.Socket != r.Socket || e.Function != "dying" || e.Version != req.Version || *e.Exit != tc.want {
 				t.Errorf("the event is %+v, want %+v", e, tc.want)
 			}
 			if x := c.ask(t, Request{Op: "inquest", Socket: r.Socket}).Exit; x == nil || *x != tc.want {
@@ -183,7 +183,7 @@ func TestStop(t *testing.T) {
 	if got := <-answer; !strings.HasSuffix(got, `"done"`) {
 		t.Errorf("the request in flight got %q", got)
 	}
-	if e := c.nextEvent(t); e.Exit != (Exit{Reason: "stopped"}) {
+	if e := c.nextEvent(t); *e.Exit != (Exit{Reason: "stopped"}) {
 		t.Errorf("the exit is %+v", e.Exit)
 	}
 }

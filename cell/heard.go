@@ -72,7 +72,7 @@ func (c *Cell) ended(p *process, status syscall.WaitStatus) {
 		c.order = c.order[1:]
 	}
 	c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process has ended: " + x.Reason})
-	c.broadcast(Event{Event: "exit", Function: p.function, Version: p.version, Socket: p.socket, Exit: x})
+	c.broadcast(Event{Event: "exit", Function: p.function, Version: p.version, Socket: p.socket, Exit: &x})
 	c.notify()
 }
 

@@ -21,7 +21,8 @@ func DefaultSpec() Spec {
 	return Spec{
 		Replicas:  Replicas{Min: 0, Max: 4, Concurrency: 20},
 		Resources: Resources{Memory: 128 * MiB, CPU: 0.5, Pids: 64, Tmp: 64 * MiB},
-		Limits:    Limits{Block: second, Wall: 60 * second, Body: MiB, Code: MiB, Rate: 50, Concurrency: 100},
+		Limits:    Limits{Block: second, CPU: 10 * second, Wall: 60 * second, Background: 30 * second, Body: MiB, Code: MiB, Rate: 50, Concurrency: 100},
+		Sleep:     Sleep{Freeze: 30 * second, Dormant: 15 * 60 * second},
 		Egress:    Egress{Allow: []string{"*"}},
 	}
 }
@@ -59,6 +60,7 @@ func (r *reader) spec(tenant string, root node, s *Spec) {
 		field{"replicas", func(path string, n node) { r.replicas(path, n, &s.Replicas) }},
 		field{"resources", func(path string, n node) { r.resources(path, n, &s.Resources) }},
 		field{"limits", func(path string, n node) { r.limits(path, n, &s.Limits) }},
+		field{"sleep", func(path string, n node) { r.sleep(path, n, &s.Sleep) }},
 		field{"modules", r.texts(&s.Modules, r.module)},
 		field{"egress", func(path string, n node) { egress = true; r.egress(path, n, &s.Egress) }},
 		field{"database", func(path string, n node) { s.Database = &Database{}; r.database(path, n, s.Database) }},
@@ -125,15 +127,50 @@ func (r *reader) limits(path string, n node, v *Limits) {
 	ms, hour := Duration(time.Millisecond), Duration(time.Hour)
 	r.object(path, n,
 		field{"block", r.duration(&v.Block, 10*ms, hour)},
+		field{"cpu", r.duration(&v.CPU, 10*ms, hour)},
+		field{"background", r.duration(&v.Background, 0, hour)},
 		field{"wall", r.duration(&v.Wall, 10*ms, 24*hour)},
 		field{"body", r.size(&v.Body, 1, GiB)},
 		field{"code", r.size(&v.Code, 1, MiB)},
 		field{"rate", r.number(&v.Rate, 0, 1e6)},
 		field{"concurrency", r.integer(&v.Concurrency, 1, 100_000)},
 	)
-	if len(r.problems) == before && v.Block > v.Wall {
+	switch {
+	case len(r.problems) > before:
+	case v.Block > v.Wall:
 		r.wrong(path+".block", fmt.Sprintf("%s is more than wall, %s", v.Block, v.Wall), "want block to be at most wall")
+	case v.Block > v.CPU:
+		r.wrong(path+".block", fmt.Sprintf("%s is more than cpu, %s", v.Block, v.CPU), "want block to be at most cpu")
 	}
+}
+
+func (r *reader) sleep(path string, n node, v *Sleep) {
+	before := len(r.problems)
+	hour := Duration(time.Hour)
+	r.object(path, n,
+		field{"freeze", r.duration(&v.Freeze, 0, 24*hour)},
+		field{"dormant", r.duration(&v.Dormant, 0, 30*24*hour)},
+	)
+	switch second := Duration(time.Second); {
+	case len(r.problems) > before:
+	case v.Freeze > 0 && v.Freeze < second:
+		r.wrong(path+".freeze", v.Freeze.String()+" is too short", "want at least 1s, or 0s for never")
+	case v.Dormant > 0 && v.Dormant < max(v.Freeze, second):
+		r.wrong(path+".dormant", v.Dormant.String()+" is too short", "want at least freeze and at least 1s, or 0s for never")
+	}
+}
+
+func (r *reader) lowerLimits(path string, n node, v *LowerLimits) {
+	ms, hour := Duration(time.Millisecond), Duration(time.Hour)
+	r.object(path, n,
+		field{"block", r.duration(&v.Block, 10*ms, hour)},
+		field{"cpu", r.duration(&v.CPU, 10*ms, hour)},
+		field{"wall", r.duration(&v.Wall, 10*ms, 24*hour)},
+		field{"background", r.duration(&v.Background, ms, hour)},
+		field{"body", r.size(&v.Body, 1, GiB)},
+		field{"rate", r.number(&v.Rate, 0.001, 1e6)},
+		field{"concurrency", r.integer(&v.Concurrency, 1, 100_000)},
+	)
 }
 
 func (r *reader) database(path string, n node, v *Database) {

@@ -16,6 +16,7 @@ type Placement struct {
 	Keys      []Key     `json:"keys"`
 	Resources Resources `json:"resources"`
 	Limits    Limits    `json:"limits"`
+	Sleep     Sleep     `json:"sleep"`  // Dormant is 0 when the tenant wants instances kept ready
 	Spec      int64     `json:"spec"`   // revision of the spec it comes from
 	Reason    string    `json:"reason"` // why it is here
 }
@@ -83,15 +84,18 @@ type RunnerConfig struct {
 	Instance string `json:"instance"`
 	Keys     []Key  `json:"keys"`
 	Limits   Limits `json:"limits"`
+	Sleep    Sleep  `json:"sleep"`
 }
 
 // Phase is where an instance is in its life.
 type Phase string
 
-// Phases of an instance. Only Ready ones are routed to.
+// Phases of an instance. Ready and Dormant ones are routed to: a dormant
+// instance has no process, and wakes with the first request.
 const (
 	Starting Phase = "starting"
 	Ready    Phase = "ready"
+	Dormant  Phase = "dormant"
 	Failed   Phase = "failed"
 	Stopping Phase = "stopping"
 )
@@ -117,6 +121,7 @@ type Function struct {
 	Code    string            `json:"code"`
 	Meta    map[string]string `json:"meta,omitempty"`
 	Secrets map[string]string `json:"secrets,omitempty"`
+	Limits  *LowerLimits      `json:"limits,omitempty"` // below the tenant's
 	Created time.Time         `json:"created,omitzero"`
 	Version string            `json:"version,omitempty"` // Digest of the rest; set by the agent
 }

@@ -7,6 +7,7 @@ type Spec struct {
 	Replicas  Replicas          `json:"replicas,omitzero"`  // how many instances
 	Resources Resources         `json:"resources,omitzero"` // what one instance may use
 	Limits    Limits            `json:"limits,omitzero"`    // what one request may do
+	Sleep     Sleep             `json:"sleep,omitzero"`     // when an idle instance gives up what it holds
 	Modules   map[string]string `json:"modules,omitempty"`  // npm package to exact version
 	Egress    Egress            `json:"egress,omitzero"`    // where the code may connect to
 	Database  *Database         `json:"database,omitempty"` // a database of the tenant's own
@@ -40,12 +41,53 @@ type Resources struct {
 
 // Limits is what one request, or a tenant's requests together, may do.
 type Limits struct {
-	Block       Duration `json:"block"`       // event loop blocked by code that burns CPU
+	Block       Duration `json:"block"`       // CPU burned in one turn of the event loop
+	CPU         Duration `json:"cpu"`         // CPU burned by a process without finishing any request
+	Background  Duration `json:"background"`  // work after the answer
 	Wall        Duration `json:"wall"`        // from request to the end of its answer
 	Body        Bytes    `json:"body"`        // request body
 	Code        Bytes    `json:"code"`        // source of one function
 	Rate        float64  `json:"rate"`        // requests a second, per instance; 0: no limit
 	Concurrency int      `json:"concurrency"` // requests in flight, per instance
+}
+
+// Sleep says after what idle time an instance is frozen, and after what time
+// it has no process any more. 0: never.
+type Sleep struct {
+	Freeze  Duration `json:"freeze"`
+	Dormant Duration `json:"dormant"`
+}
+
+// LowerLimits are limits that a function or a token sets below its tenant's;
+// what is 0 is not set. A function has all of them, a token Wall, Body, Rate
+// and Concurrency.
+type LowerLimits struct {
+	Block       Duration `json:"block,omitempty"`
+	CPU         Duration `json:"cpu,omitempty"`
+	Wall        Duration `json:"wall,omitempty"`
+	Background  Duration `json:"background,omitempty"`
+	Body        Bytes    `json:"body,omitempty"`
+	Rate        float64  `json:"rate,omitempty"`        // of the function's, or the token's, own requests
+	Concurrency int      `json:"concurrency,omitempty"` // likewise
+}
+
+// Under returns limits with those of lower that are lower; Rate and
+// Concurrency, which count others' requests too, stay.
+func (l Limits) Under(lower *LowerLimits) Limits {
+	if lower == nil {
+		return l
+	}
+	l.Block, l.CPU = least(l.Block, lower.Block), least(l.CPU, lower.CPU)
+	l.Wall, l.Background = least(l.Wall, lower.Wall), least(l.Background, lower.Background)
+	l.Body = least(l.Body, lower.Body)
+	return l
+}
+
+func least[T Duration | Bytes](a, b T) T {
+	if b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // Egress says where a tenant's code may connect to, by name or CIDR.

@@ -162,7 +162,7 @@ func (c *change) number() int {
 func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
 	return cluster.Placement{
 		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
-		Image: h.presence.Image, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits,
+		Image: h.presence.Image, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec),
 		Spec: c.applied, Reason: why,
 	}
 }
@@ -217,4 +217,13 @@ func (c *change) delete(p *placed) {
 	c.remove(p.host, p.Tenant, p.Instance)
 	c.deletes = append(c.deletes, p)
 	c.markWaiting()
+}
+
+// sleepOf keeps instances that are to be ready from going dormant.
+func sleepOf(spec *cluster.Spec) cluster.Sleep {
+	sleep := spec.Sleep
+	if spec.Replicas.Min > 0 {
+		sleep.Dormant = 0
+	}
+	return sleep
 }

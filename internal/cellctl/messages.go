@@ -6,7 +6,7 @@ package cellctl
 // Request is one line from the runner (docs/cell.md).
 type Request struct {
 	ID       int64             `json:"id"`
-	Op       string            `json:"op"` // serve, stop, kill, status, inquest
+	Op       string            `json:"op"` // serve, stop, kill, status, inquest, limit, logs
 	Function string            `json:"function,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	File     string            `json:"file,omitempty"`
@@ -15,6 +15,16 @@ type Request struct {
 	Secrets  map[string]string `json:"secrets,omitempty"`
 	Socket   string            `json:"socket,omitempty"` // of inquest, and of a kill that means one process
 	Reason   string            `json:"reason,omitempty"` // of kill: what the inquest will say
+	Limits   *Limits           `json:"limits,omitempty"` // of serve
+	Memory   int64             `json:"memory,omitempty"` // of limit: bytes
+}
+
+// Limits are what the watchdog holds a process to, in milliseconds; 0: not
+// watched.
+type Limits struct {
+	Block      int64 `json:"block,omitempty"`      // CPU in one turn of the event loop
+	CPU        int64 `json:"cpu,omitempty"`        // CPU without finishing any request
+	Background int64 `json:"background,omitempty"` // work after the answer
 }
 
 // Reply answers the request with the same ID.
@@ -54,13 +64,34 @@ type Exit struct {
 	Signal string `json:"signal"` // SIGKILL, SIGSEGV, …; empty: it exited
 	OOM    bool   `json:"oom"`    // it ran out of memory, V8's heap or the container's
 	Reason string `json:"reason"` // in words
+
+	Verdict *Verdict `json:"verdict,omitempty"` // when the watchdog ended it
 }
 
-// Event goes to every control connection unasked.
+// Verdict is what the watchdog stopped, and whose it was (docs/cell.md).
+type Verdict struct {
+	Kind     string `json:"kind"`              // block, stall, storm, idle
+	Request  string `json:"request,omitempty"` // id; empty: can't be told
+	Limit    int64  `json:"limit"`             // milliseconds
+	Measured int64  `json:"measured"`          // milliseconds
+	Where    string `json:"where,omitempty"`   // file:line:column of the tenant's code
+	In       string `json:"in,omitempty"`      // the function it is in
+	Killed   bool   `json:"killed,omitempty"`  // it could not be stopped, and the process was ended
+}
+
+// Event goes to every control connection unasked, but for a log's, which goes
+// to the one that asked for logs.
 type Event struct {
-	Event    string `json:"event"` // exit
-	Function string `json:"function"`
-	Version  string `json:"version"`
-	Socket   string `json:"socket"`
-	Exit     Exit   `json:"exit"`
+	Event    string   `json:"event"` // exit, verdict, log
+	Function string   `json:"function,omitempty"`
+	Version  string   `json:"version,omitempty"`
+	Socket   string   `json:"socket,omitempty"`
+	Exit     *Exit    `json:"exit,omitempty"`
+	Verdict  *Verdict `json:"verdict,omitempty"`
+
+	// Of a log line.
+	Time    string `json:"time,omitempty"`
+	Request string `json:"request,omitempty"`
+	Level   string `json:"level,omitempty"`
+	Message string `json:"message,omitempty"`
 }
