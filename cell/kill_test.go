@@ -27,7 +27,7 @@ func TestKill(t *testing.T) {
 	if x := c.ask(t, Request{Op: "inquest", Socket: r.Socket}).Exit; x == nil || *x != want {
 		t.Errorf("the inquest says %+v, want %+v", x, want)
 	}
-	if e := c.nextEvent(t); e.Socket != r.Socket || e.Exit != want {
+	if e := c.nextEvent(t); e.Socket != r.Socket || *e.Exit != want {
 		t.Errorf("the event is %+v", e)
 	}
 	if got := c.get(t, other.Socket, "/?name=a"); !strings.HasSuffix(got, `{"hello":"a"}`) {
