@@ -65,6 +65,8 @@ type Exit struct {
 	OOM    bool   `json:"oom"`    // it ran out of memory, V8's heap or the container's
 	Reason string `json:"reason"` // in words
 
+	Request string   `json:"request,omitempty"` // in whose synchronous turn it ended; empty: can't be told
+	Where   string   `json:"where,omitempty"`   // file:line:column of the tenant's code; empty: can't be told
 	Verdict *Verdict `json:"verdict,omitempty"` // when the watchdog ended it
 }
 
