@@ -87,6 +87,7 @@ func (c *Client) Open(r Request, end bool) (*Stream, error) {
 	s := newStream(c)
 	s.credit -= len(r.Body)
 	s.sent = end
+	s.upgrades = !end && r.Headers != nil && r.Headers.Get("upgrade") != nil
 	c.mu.Lock()
 	if c.gone != nil {
 		c.mu.Unlock()
@@ -132,19 +133,19 @@ func (h clientHandler) Frame(f Frame) error {
 		c.gone = fmt.Errorf("peer is going away: %s", f.Payload)
 		c.mu.Unlock()
 		return nil
-	case TypeResponse, TypeData, TypeWindow, TypeReset:
+	case TypeResponse, TypeData, TypeTrailers, TypeWindow, TypeReset:
 	default:
 		return nil
 	}
 	c.mu.Lock()
 	s := c.streams[f.Stream]
-	if s != nil && (f.End || f.Type == TypeReset) {
-		delete(c.streams, f.Stream)
-	}
 	if s != nil {
 		// Taken before c.mu is given back: the stream can't be released and
 		// used again for another request in between.
 		s.mu.Lock()
+		if f.Type == TypeReset || f.End && !s.upgraded {
+			delete(c.streams, f.Stream)
+		}
 	}
 	c.mu.Unlock()
 	if s == nil {

@@ -32,9 +32,10 @@ const (
 	TypeGoAway
 	TypePing
 	TypePong
+	TypeTrailers
 )
 
-var typeNames = [...]string{"frame 0", "HELLO", "REQUEST", "RESPONSE", "DATA", "WINDOW", "RESET", "GOAWAY", "PING", "PONG"}
+var typeNames = [...]string{"frame 0", "HELLO", "REQUEST", "RESPONSE", "DATA", "WINDOW", "RESET", "GOAWAY", "PING", "PONG", "TRAILERS"}
 
 func (t Type) String() string {
 	if int(t) < len(typeNames) {
@@ -118,6 +119,11 @@ func checkHeader(f Frame, flags byte, size uint32, reserved1, reserved2 byte) er
 	case TypeRequest, TypeResponse:
 	case TypeData:
 		limit = MaxData
+	case TypeTrailers:
+		limit = MaxHead
+		if flags&FlagEnd == 0 {
+			return protocolError("TRAILERS without END")
+		}
 	case TypeHello, TypeWindow, TypeReset, TypeGoAway, TypePing, TypePong:
 		if flags != 0 {
 			return protocolError("%v has flags %#x", f.Type, flags)

@@ -105,6 +105,12 @@ func checkPayload(t *testing.T, f Frame, v vector) []byte {
 		}
 		r.Fields, r.Headers = copyFields(t, r.Fields, v), copyHeaders(t, r.Headers, v)
 		return append(r.AppendHead(nil), r.Body...)
+	case TypeTrailers:
+		h, err := ParseTrailers(f.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return AppendTrailers(nil, f.Stream, copyHeaders(t, h, v))[HeaderSize:]
 	case TypeReset:
 		code, reason := ParseReset(f.Payload)
 		if int(code) != v.Frame.Code || reason != v.Frame.Reason {
@@ -162,6 +168,8 @@ func decode(b []byte) error {
 		_, err = ParseRequest(f.Payload)
 	case TypeResponse:
 		_, err = ParseResponse(f.Payload)
+	case TypeTrailers:
+		_, err = ParseTrailers(f.Payload)
 	}
 	return err
 }

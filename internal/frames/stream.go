@@ -2,7 +2,6 @@ package frames
 
 import (
 	"context"
-	"encoding/binary"
 	"sync"
 )
 
@@ -21,10 +20,14 @@ type Stream struct {
 	body    []byte // bytes of the answer not yet read
 	taken   []byte // what Next has handed out; its buffer is used again
 	granted int    // bytes read since the last WINDOW
+	trails  []byte // TRAILERS' payload, if one came
 	ended   bool   // the answer is whole
 	err     error  // the stream failed
 	credit  int    // bytes of the request's body that may be sent
 	sent    bool   // the request's body is whole
+
+	upgrades bool // the request asks for an upgrade
+	upgraded bool // the answer is a 101: raw bytes, each way until its own end
 
 	answer chan struct{} // something came for the reader; capacity 1
 	window chan struct{} // credit came for the sender; capacity 1
@@ -52,6 +55,7 @@ func (s *Stream) release() {
 	}
 	s.head, s.body, s.taken = keep(s.head), keep(s.body), keep(s.taken)
 	s.client, s.id, s.err, s.granted, s.ended, s.sent = nil, 0, nil, 0, false, false
+	s.trails, s.upgrades, s.upgraded = nil, false, false
 	drain(s.answer)
 	drain(s.window)
 	s.mu.Unlock()
@@ -98,9 +102,13 @@ func (s *Stream) take(f Frame) error {
 			return protocolError("second RESPONSE on stream %d", f.Stream)
 		}
 		r, err := ParseResponse(f.Payload)
+		if err == nil && r.Status < 200 && (r.Status != 101 || !s.upgrades) {
+			err = protocolError("status %d on stream %d", r.Status, f.Stream)
+		}
 		if err != nil {
 			return err
 		}
+		s.upgraded = r.Status == 101 && !f.End
 		s.head = append(s.head, f.Payload[:len(f.Payload)-len(r.Body)]...)
 		s.body = append(s.body, r.Body...)
 	case TypeData:
@@ -108,6 +116,15 @@ func (s *Stream) take(f Frame) error {
 			return protocolError("DATA before RESPONSE on stream %d", f.Stream)
 		}
 		s.body = append(s.body, f.Payload...)
+	case TypeTrailers:
+		if len(s.head) == 0 {
+			return protocolError("TRAILERS before RESPONSE on stream %d", f.Stream)
+		}
+		h, err := ParseTrailers(f.Payload)
+		if err != nil {
+			return err
+		}
+		s.trails = append([]byte{}, h...)
 	case TypeWindow:
 		if s.credit += ParseWindow(f.Payload); s.credit > maxCredit {
 			return protocolError("leave to send %d bytes on stream %d", s.credit, f.Stream)
@@ -194,42 +211,6 @@ func (s *Stream) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Write sends some of the request's body, as the window allows, and with end
-// its last bytes. It returns nil, without having sent all, once the answer is
-// whole: nobody wants the rest.
-func (s *Stream) Write(ctx context.Context, p []byte, end bool) error {
-	for {
-		s.mu.Lock()
-		if s.ended || s.err != nil {
-			defer s.mu.Unlock()
-			return s.err
-		}
-		n := min(len(p), s.credit, MaxData)
-		s.credit -= n
-		last := end && n == len(p)
-		s.sent = last
-		s.mu.Unlock()
-		if n > 0 || last {
-			f := Frame{Type: TypeData, End: last, Stream: s.id, Payload: p[:n]}
-			if err := s.client.conn.Send(func(dst []byte) []byte { return Append(dst, f) }); err != nil {
-				return err
-			}
-			if p = p[n:]; len(p) == 0 {
-				return nil
-			}
-			continue
-		}
-		if len(p) == 0 {
-			return nil
-		}
-		select {
-		case <-s.window:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
 // Reset gives the stream up and tells the other side why.
 func (s *Stream) Reset(code Code, reason string) {
 	s.client.forget(s.id)
@@ -237,11 +218,14 @@ func (s *Stream) Reset(code Code, reason string) {
 	s.client.conn.Send(func(dst []byte) []byte { return AppendReset(dst, s.id, code, reason) })
 }
 
+// over reports whether nothing is left to be said; s.mu is held.
+func (s *Stream) over() bool { return s.err != nil || s.ended && (!s.upgraded || s.sent) }
+
 // Cancel gives the stream up, as one whose client has gone, unless its answer
 // is whole or it has failed. Whoever waits in its methods is woken.
 func (s *Stream) Cancel() {
 	s.mu.Lock()
-	over := s.ended || s.err != nil
+	over := s.over()
 	s.mu.Unlock()
 	if !over {
 		s.Reset(CodeCancelled, "the client has gone")
@@ -260,10 +244,4 @@ func (s *Stream) Close() {
 	}
 	s.client.forget(s.id)
 	s.release()
-}
-
-// patchLength writes the payload's length into the header at dst[start].
-func patchLength(dst []byte, start int) []byte {
-	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-HeaderSize))
-	return dst
 }
