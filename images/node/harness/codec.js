@@ -6,14 +6,14 @@
 const P = require('./primordials.js');
 const { latin1Slice, utf8Slice, latin1Write } = P;
 
-const HELLO = 1, REQUEST = 2, RESPONSE = 3, DATA = 4, WINDOW = 5, RESET = 6, GOAWAY = 7, PING = 8, PONG = 9;
+const HELLO = 1, REQUEST = 2, RESPONSE = 3, DATA = 4, WINDOW = 5, RESET = 6, GOAWAY = 7, PING = 8, PONG = 9, TRAILERS = 10;
 const END = 1;
 const FRAME = 12; // bytes before the payload
 const MAX_PAYLOAD = 131072, MAX_DATA = 65536, MAX_HEAD = 65536, INITIAL_WINDOW = 262144;
 const ROLES = ['proxy', 'agent', 'runner', 'function'];
 
 // Field ids, in a REQUEST and in a RESPONSE.
-const FIELD = P.freeze({ id: 1, tenant: 2, function: 3, client: 4, scheme: 5, authority: 6, base: 7, deadline: 8, claims: 9, params: 10 });
+const FIELD = P.freeze({ id: 1, tenant: 2, function: 3, client: 4, scheme: 5, authority: 6, base: 7, deadline: 8, claims: 9, params: 10, wall: 11 });
 const CAUSE = 1;
 
 const CODE = P.freeze({ none: 0, cancelled: 1, time: 2, large: 3, refused: 4, internal: 5, protocol: 6 });
@@ -34,9 +34,9 @@ function putFrame(b, p, length, type, flags, stream) {
 /** What is wrong with the frame whose 12 bytes lie at p; '' when nothing is. */
 function frameError(b, p) {
   const length = u32(b, p), type = b[p + 4], flags = b[p + 5], stream = u32(b, p + 8);
-  if (type < HELLO || type > PONG) return `type ${type} is unknown`;
-  if (length > MAX_PAYLOAD || (type === DATA && length > MAX_DATA)) return `length ${length} is over the limit`;
-  if (flags !== 0 && (flags !== END || type < REQUEST || type > DATA)) return `flags ${flags} on type ${type}`;
+  if (type < HELLO || type > TRAILERS) return `type ${type} is unknown`;
+  if (length > MAX_PAYLOAD || (type === DATA && length > MAX_DATA) || (type === TRAILERS && length > MAX_HEAD)) return `length ${length} is over the limit`;
+  if (type === TRAILERS ? flags !== END : flags !== 0 && (flags !== END || type < REQUEST || type > DATA)) return `flags ${flags} on type ${type}`;
   if ((b[p + 6] | b[p + 7]) !== 0) return 'reserved bytes are not 0';
   switch (type) {
     case HELLO: case GOAWAY: if (stream !== 0) return `type ${type} on stream ${stream}`; break;
@@ -163,9 +163,36 @@ function putHeaders(b, p, flat) {
   return p;
 }
 
+const TRAILER_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/, TRAILER_VALUE = /[\0\r\n]/;
+const NEVER_TRAILS = new P.Set([
+  'content-length', 'transfer-encoding', 'host', 'trailer', 'authorization', 'set-cookie', 'content-type', 'content-encoding', 'content-range',
+  'connection', 'keep-alive', 'proxy-connection', 'proxy-authorization', 'proxy-authenticate', 'te', 'upgrade', 'expect', 'forwarded', 'x-request-id',
+]);
+
+/** Whether a header of this lower-case name may stand in trailers: it does
+ * not frame, route or authenticate the message (RFC 9110, section 6.5.1). */
+function mayTrail(name) {
+  return !P.setHas(NEVER_TRAILS, name) && !P.startsWith(name, 'x-bulkhead-') && !P.startsWith(name, 'x-forwarded-');
+}
+
+/** Reads the payload of a TRAILERS frame as a flat array, without what may not
+ * trail; a text says what is wrong with it. */
+function readTrailers(b, p, end) {
+  if (skipHeaders(b, p, end) !== end) return 'trailers are cut short or too long';
+  const flat = readHeaders(b, p), kept = [];
+  let n = 0;
+  for (let i = 0; i < flat.length; i += 2) {
+    if (!P.test(TRAILER_NAME, flat[i]) || P.test(TRAILER_VALUE, flat[i + 1])) return 'a trailer is no header';
+    if (!mayTrail(flat[i])) continue;
+    kept[n++] = flat[i];
+    kept[n++] = flat[i + 1];
+  }
+  return kept;
+}
+
 module.exports = {
-  HELLO, REQUEST, RESPONSE, DATA, WINDOW, RESET, GOAWAY, PING, PONG, END, FRAME,
+  HELLO, REQUEST, RESPONSE, DATA, WINDOW, RESET, GOAWAY, PING, PONG, TRAILERS, END, FRAME,
   MAX_PAYLOAD, MAX_DATA, MAX_HEAD, INITIAL_WINDOW, FIELD, CAUSE, CODE,
   u16, u32, putU16, putU32, putFrame, frameError, helloError, skipFields, skipHeaders,
-  findField, fieldText, fieldU64, findHeader, readHeaders, headersSize, putHeaders,
+  findField, fieldText, fieldU64, findHeader, readHeaders, headersSize, putHeaders, mayTrail, readTrailers,
 };

@@ -5,7 +5,7 @@
 
 const { Writable } = require('node:stream');
 const P = require('./primordials.js');
-const { current } = require('./invocation.js');
+const { current } = require('./turn.js');
 
 const MAX = 15000; // of a message; the cell's line limit is 16 KiB
 

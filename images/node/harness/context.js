@@ -6,6 +6,7 @@ const querystring = require('node:querystring');
 const P = require('./primordials.js');
 const C = require('./codec.js');
 const { served } = require('./invocation.js');
+const { waitUntil } = require('./background.js');
 
 const { FIELD } = C;
 const { parse: parseForm, unescape } = querystring;
@@ -32,6 +33,10 @@ class Context {
     const merge = json(this.#inv.field(FIELD.claims))?.mb ? this.body : undefined;
     return this.#data = P.assign({}, this.query, this.params, isPlain(merge) ? merge : undefined, served.secrets);
   }
+
+  /** Work that goes on after the answer: the process waits for promise, for at
+   * most limits.background. */
+  waitUntil(promise) { waitUntil(this.#inv, promise); }
 
   set id(v) { this.#id = v; }
   set headers(v) { this.#headers = v; }

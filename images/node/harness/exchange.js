@@ -9,12 +9,16 @@ const C = require('./codec.js');
 const { subarray, mapDelete } = P;
 const { putU16, putFrame, FRAME, FIELD } = C;
 
+const EMPTY = P.alloc(0);
 const INLINE = 32768; // bodies up to this travel in the RESPONSE frame
-const SLACK = 1000; // milliseconds past a request's deadline
+/** For the cell: when a runner last sent something, and how many requests have
+ * ended. */
+const activity = { last: P.now(), done: 0 };
+
 const GRANT = C.INITIAL_WINDOW / 4;
 
 /** One request and its response. Whoever extends it gives start(), body(chunk,
- * ended) and gone(code, reason); chunks and heads lie in the connection's
+ * ended, trailers) and gone(code, reason); chunks and heads lie in the connection's
  * buffers and stay valid. */
 class Exchange {
   constructor(conn, id) {
@@ -30,6 +34,7 @@ class Exchange {
     this.headSent = false;
     this.queue = null;                    // chunks that wait for credit
     this.over = false;                    // our END or a RESET: the stream is gone
+    this.overAt = 0;                      // when, in milliseconds since 1970
     this.upgraded = false;                // the response is a 101, and may be: peer.js
   }
 
@@ -37,8 +42,8 @@ class Exchange {
   header(name) { return C.findHeader(this.buf, this.headersAt, name); }
   get method() { return P.latin1Slice(this.buf, this.methodAt + 1, this.targetAt); }
   get target() { return P.latin1Slice(this.buf, this.targetAt + 2, this.headersAt); }
-  /** When the runner gives it up, in milliseconds since 1970, and a little. */
-  get deadline() { return C.fieldU64(this.buf, this.fieldsAt, FIELD.deadline) + SLACK; }
+  /** When it is out of time, in milliseconds since 1970. */
+  get deadline() { return C.fieldU64(this.buf, this.fieldsAt, FIELD.deadline); }
   get isHead() { const b = this.buf, p = this.methodAt; return b[p] === 4 && b[p + 1] === 72 && b[p + 2] === 69 && b[p + 3] === 65 && b[p + 4] === 68; }
 
   // Body in.
@@ -48,7 +53,14 @@ class Exchange {
     this.inWindow -= chunk.length;
     if (this.inWindow < 0) return 'more data than was granted';
     this.inEnded = ended;
-    this.body(chunk, ended);
+    this.body(chunk, ended, null);
+    return '';
+  }
+
+  receivedTrailers(flat) {
+    if (this.inEnded) return 'trailers after the end';
+    this.inEnded = true;
+    this.body(EMPTY, true, flat);
     return '';
   }
 
@@ -102,8 +114,20 @@ class Exchange {
       chunk = rest;
       this.queue = [];
     }
-    this.queue[this.queue.length] = { chunk, ended, sent };
+    this.queue[this.queue.length] = { chunk, ended, sent, trailers: null };
     return false;
+  }
+
+  /** Ends the response with trailers, a flat array; sent is as in send(). */
+  sendTrailers(flat, sent) {
+    if (this.queue !== null) { this.queue[this.queue.length] = { chunk: EMPTY, ended: true, sent, trailers: flat }; return; }
+    if (!this.over) this.endWith(flat);
+    P.nextTick(sent);
+  }
+
+  endWith(flat) {
+    this.conn.trailers(this.id, flat);
+    this.finish();
   }
 
   /** Frames as much of chunk as credit allows; returns the rest, null if none. */
@@ -124,8 +148,11 @@ class Exchange {
     if (q === null) return;
     let i = 0;
     for (; i < q.length && !this.over; i++) { // grows while sent() sends more
-      const rest = this.push(q[i].chunk, q[i].ended);
-      if (rest !== null) { q[i].chunk = rest; break; }
+      if (q[i].trailers !== null) this.endWith(q[i].trailers);
+      else {
+        const rest = this.push(q[i].chunk, q[i].ended);
+        if (rest !== null) { q[i].chunk = rest; break; }
+      }
       if (q[i].sent !== null) q[i].sent();
     }
     this.queue = i === q.length || this.over ? null : P.tail(q, i);
@@ -141,6 +168,8 @@ class Exchange {
 
   finish() {
     this.over = true;
+    this.overAt = this.conn.reading ? activity.last : P.now();
+    activity.done++;
     mapDelete(this.conn.streams, this.id);
     if (this.conn.draining) this.conn.drained();
   }
@@ -168,4 +197,4 @@ function putHead(b, p, status, cause, headers) {
   return C.putHeaders(b, p, headers);
 }
 
-module.exports = { Exchange, checkStatus };
+module.exports = { Exchange, checkStatus, activity };

@@ -5,6 +5,7 @@
 
 const P = require('./primordials.js');
 const { served } = require('./invocation.js');
+const { fetchCalled } = require('./waits.js');
 const { Context } = require('./context.js');
 const { Headers, flatOf } = require('./headers.js');
 const { pump } = require('./webstreams.js');
@@ -26,9 +27,6 @@ function model(handler) {
 }
 
 class FetchContext extends Context {
-  #pending = [];
-  /** Keeps a promise's failure from being nobody's. */
-  waitUntil(promise) { this.#pending[this.#pending.length] = P.Promise.resolve(promise).catch((e) => { console.error(e); }); }
   passThroughOnException() {}
 }
 
@@ -108,6 +106,7 @@ function install() {
   put('Request', Request);
   put('Response', Response);
   put('fetch', async function fetch(input, init) {
+    fetchCalled(fetch);
     const own = input !== null && typeof input === 'object' && typeof input[BODY] === 'function';
     return own ? native.fetch(...args(input, init)) : native.fetch(input, init);
   });

@@ -5,22 +5,23 @@
 
 const P = require('./primordials.js');
 const C = require('./codec.js');
+const { activity } = require('./exchange.js');
 const { subarray, mapGet, mapSet, mapForEach, mapSize, utf8Slice } = P;
 const { u32, putU16, putU32, putFrame, FRAME } = C;
 
+const SLACK = 1000; // milliseconds past a request's deadline
 const POOL = 32768;
 const COPY = 4096; // bodies up to this are copied, larger ones attached
 
-/** When a runner last sent something, for the cell's choice of whom to evict. */
-const activity = { last: P.now() };
-
 class Connection {
   /** open(conn, id) makes the Exchange for a new request; drained() is called
-   * when a stream ends after goaway(), closed(conn) when the connection has. */
-  constructor(socket, role, { open, closed, drained }) {
+   * when a stream ends after goaway(), closed(conn) when the connection has;
+   * pending(exchange) for each request that is not answered at once. */
+  constructor(socket, role, { open, closed, drained, pending }) {
     this.socket = socket;
     this.open = open;
     this.drained = drained;
+    this.pending = pending;
     this.streams = new P.Map();
     this.out = P.alloc(POOL);
     this.used = 0;     // bytes of out that hold frames
@@ -41,20 +42,24 @@ class Connection {
     this.text(C.HELLO, 0, `BHF\x01${role}`);
   }
 
-  /** Streams that have not ended, but for those past their deadline. */
+  /** Streams that have not ended, but for those past their deadline; one that
+   * a 101 has turned into raw bytes lasts as long as the process. */
   inTime(now) {
     if (mapSize(this.streams) === 0) return 0;
     let n = 0;
-    mapForEach(this.streams, (x) => { if (x.deadline > now) n++; });
+    mapForEach(this.streams, (x) => { if (x.deadline + SLACK > now || x.upgraded && !this.draining) n++; });
     return n;
   }
 
   /** Ends the streams that are past their deadline. */
   giveUp(now) {
-    mapForEach(this.streams, (x) => { if (x.deadline <= now) x.abort(C.CODE.time, 'the request is out of time'); });
+    mapForEach(this.streams, (x) => { if (x.deadline + SLACK <= now) x.abort(C.CODE.time, 'the request is out of time'); });
   }
 
+  each(visit) { mapForEach(this.streams, visit); }
+
   feed(chunk) {
+    if (this.dead) return;
     activity.last = P.now();
     if (this.have !== 0) {
       this.parts[this.parts.length] = chunk;
@@ -119,6 +124,12 @@ class Connection {
         P.fill(this.out, subarray(b, at, next), putFrame(this.out, q, 8, C.PONG, 0, 0));
         return '';
       }
+      case C.TRAILERS: {
+        const trailers = C.readTrailers(b, at, next);
+        if (typeof trailers === 'string') return trailers;
+        const x = mapGet(this.streams, id);
+        return x === undefined ? '' : x.receivedTrailers(trailers);
+      }
       case C.RESPONSE: return 'a response from the requester';
       default: return type === C.HELLO ? C.helloError(b, at, next) : '';
     }
@@ -142,7 +153,7 @@ class Connection {
     x.first = rest === 0 ? null : subarray(b, body, next);
     x.inWindow -= rest;
     x.start();
-    if (!x.over) mapSet(this.streams, id, x);
+    if (!x.over) { mapSet(this.streams, id, x); this.pending(x); }
     return '';
   }
 
@@ -233,6 +244,12 @@ class Connection {
     this.segments[this.segments.length] = chunk;
   }
 
+  /** Ends a stream with trailers, a flat array. */
+  trailers(stream, flat) {
+    const n = C.headersSize(flat), p = this.reserve(FRAME + n);
+    C.putHeaders(this.out, putFrame(this.out, p, n, C.TRAILERS, C.END, stream), flat);
+  }
+
   /** No new streams from now on; the open ones finish. */
   goaway(reason) {
     if (this.draining) return;
@@ -241,4 +258,4 @@ class Connection {
   }
 }
 
-module.exports = { Connection, activity };
+module.exports = { Connection };

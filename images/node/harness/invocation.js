@@ -1,18 +1,21 @@
 'use strict';
 // One invocation of the tenant's function: how its request is read, how its
 // result or its error becomes a response, and which of them an error without
-// an owner belongs to. The invocation is the store of the AsyncLocalStorage
-// in which the code runs.
+// an owner belongs to.
 
 const P = require('./primordials.js');
 const { FIELD, CODE } = require('./codec.js');
 const { Exchange } = require('./exchange.js');
+const { describe } = require('./errors.js');
+const { within, enter, exit } = require('./turn.js');
+const background = require('./background.js');
+const { verdict } = require('./wall.js');
 
-const als = new P.AsyncLocalStorage();
 const JSON_TYPE = 'application/json';
 
-/** What a process serves: set once, when the code has been loaded. */
-const served = { invoke: null, parses: true, file: '', meta: P.freeze({}), secrets: P.freeze({}) };
+/** What a process serves: set once, when the code has been loaded. caught(e)
+ * is called, in the invocation, with what its code throws in a later turn. */
+const served = { invoke: null, parses: true, file: '', meta: P.freeze({}), secrets: P.freeze({}), caught() {} };
 
 class Invocation extends Exchange {
   constructor(conn, id) {
@@ -24,6 +27,11 @@ class Invocation extends Exchange {
     this.request = null;   // the object that gets the body as a stream
     this.response = null;  // the object that streams the response
     this.aborter = null;   // tells code that asked for a signal that its client has gone
+    this.promises = 0;     // given to ctx.waitUntil(), and not settled
+    this.told = false;     // the log says that its timers were stopped
+    this.waits = null;     // what it waits for: waits.js
+    this.waited = 0;
+    this.fetchPlace = null;
   }
 
   get requestId() { return this.field(FIELD.id); }
@@ -37,7 +45,7 @@ class Invocation extends Exchange {
       }
       this.raw = this.first;
     }
-    P.alsRun(als, this, run, this);
+    within(this, run);
   }
 
   /** The token's claim pb=1: parse the body even for (ctx, req, res). */
@@ -47,9 +55,9 @@ class Invocation extends Exchange {
     try { return !!P.parse(claims).pb; } catch { return false; }
   }
 
-  body(chunk, ended) {
+  body(chunk, ended, trailers) {
     if (this.chunks === null) {
-      if (this.request !== null) P.alsRun(als, this, deliver, this, chunk, ended);
+      if (this.request !== null) within(this, turn, deliver, chunk, ended, trailers);
       else if (this.early === null) this.early = [chunk];
       else this.early[this.early.length] = chunk; // at most a window: nothing is granted
       return;
@@ -59,14 +67,27 @@ class Invocation extends Exchange {
     if (!ended) return;
     this.raw = P.concat(this.chunks);
     this.chunks = null;
-    P.alsRun(als, this, run, this);
+    within(this, run);
   }
 
   /** The requester has gone, or wants no more. */
   gone(code, reason) {
     this.done = true;
     if (this.request === null && this.response === null && this.aborter === null) return;
-    P.alsRun(als, this, tellGone, this, code, reason);
+    within(this, turn, tellGone, code, reason);
+  }
+
+  finish() {
+    super.finish();
+    if (this.promises !== 0) background.answered(this);
+  }
+
+  /** Its deadline has passed; now is in milliseconds since 1970. */
+  outOfTime(now) {
+    const was = this.done;
+    if (this.headSent || was) this.abort(CODE.time, 'the request is out of time');
+    else this.answer(504, 'wall_limit', JSON_TYPE, P.stringify(verdict(this, now)));
+    this.gone(CODE.time, 'the request is out of time');
   }
 
   /** An AbortSignal for when the requester goes before the answer has ended. */
@@ -74,7 +95,7 @@ class Invocation extends Exchange {
 
   granted(credit) {
     if (this.queue === null) super.granted(credit);
-    else P.alsRun(als, this, grantedIn, this, credit);
+    else within(this, turn, grantedIn, credit);
   }
 
   grantedNow(credit) { super.granted(credit); }
@@ -121,14 +142,28 @@ class Invocation extends Exchange {
 }
 
 function run(inv) {
+  enter(inv);
   try {
     served.invoke(inv);
   } catch (e) {
     inv.fail(e, 500, 'Script generated an unhandled synchronous exception.', 'exception');
   }
+  exit();
 }
 
-function deliver(inv, chunk, ended) { inv.request.arrived(chunk, ended); }
+/** A later turn of inv. What its code throws must not reach the connection,
+ * which is in the middle of other requests' frames. */
+function turn(inv, what, a, b, c) {
+  enter(inv);
+  try {
+    what(inv, a, b, c);
+  } catch (e) {
+    served.caught(e);
+  }
+  exit();
+}
+
+function deliver(inv, chunk, ended, trailers) { inv.request.arrived(chunk, ended, trailers); }
 function grantedIn(inv, credit) { inv.grantedNow(credit); }
 function tellGone(inv, code, reason) {
   if (inv.request !== null) inv.request.gone(code, reason);
@@ -136,37 +171,4 @@ function tellGone(inv, code, reason) {
   if (inv.aborter !== null) inv.aborter.abort();
 }
 
-/** An error as clients of Webtask know it. */
-function describe(err, status, title) {
-  const out = { code: status, error: title };
-  try {
-    out.details = P.String(err);
-    if (err !== null && typeof err === 'object') {
-      out.name = text(err.name);
-      out.message = text(err.message);
-      out.stack = userFrames(text(err.stack));
-    }
-  } catch {
-    out.details = 'the error cannot be shown: looking at it throws';
-  }
-  return out;
-}
-
-function text(v) { return v === undefined ? undefined : P.String(v); }
-
-/** A stack without the harness's own frames. */
-function userFrames(stack) {
-  if (stack === undefined) return undefined;
-  const lines = P.split(stack, '\n');
-  let out = '';
-  for (let i = 0; i < lines.length; i++) {
-    if (P.includes(lines[i], __dirname)) continue;
-    out += out === '' ? lines[i] : `\n${lines[i]}`;
-  }
-  return out;
-}
-
-/** The invocation in which the running code was started, if any. */
-function current() { return P.alsGet(als); }
-
-module.exports = { Invocation, served, current, describe, userFrames };
+module.exports = { Invocation, served };

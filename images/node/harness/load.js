@@ -8,7 +8,7 @@ const path = require('node:path');
 const { Module, createRequire, registerHooks, stripTypeScriptTypes } = require('node:module');
 const { pathToFileURL } = require('node:url');
 const P = require('./primordials.js');
-const { describe } = require('./invocation.js');
+const { describe } = require('./errors.js');
 
 const ROOT = '/function';
 const ESM_ONLY = /Cannot use import statement|Unexpected token 'export'|Cannot use 'import\.meta'|await is only valid in async functions|Unexpected reserved word/;

@@ -6,34 +6,47 @@
 // {"t":"failed"}, and serves that one function until it is told to stop.
 
 const net = require('node:net');
+const inspector = require('node:inspector');
 const { EventEmitter } = require('node:events');
 const P = require('./primordials.js');
 const C = require('./codec.js');
-const { Connection, activity } = require('./frames.js');
+const { Connection } = require('./frames.js');
+const { activity } = require('./exchange.js');
 const { Invocation, served } = require('./invocation.js');
+const { show, outside } = require('./turn.js');
+const { Wall } = require('./wall.js');
+const background = require('./background.js');
 const { model } = require('./models.js');
 const { load, loadError } = require('./load.js');
 const { log } = require('./console.js');
 const { Channel } = require('./channel.js');
+const { Descriptors } = require('./descriptors.js');
 
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
 const SWEEP = 1000; // milliseconds
 const connections = new P.Set();
+const descriptors = new Descriptors();
 let server = null, leaving = false, going = false, exitCode = 0;
 
 function accept(socket) {
-  const conn = new Connection(socket, 'function', { open, closed, drained: goWhenIdle });
+  const conn = new Connection(socket, 'function', { open, closed, drained: goWhenIdle, pending });
   P.setAdd(connections, conn);
   if (leaving) conn.goaway('this process is going');
 }
 
 function open(conn, id) { return new Invocation(conn, id); }
 
+const wall = new Wall((visit) => P.setForEach(connections, (conn) => conn.each(visit)));
+
+function pending(inv) { wall.watch(inv); }
+
 function closed(conn) {
   P.setDelete(connections, conn);
   if (leaving) goWhenIdle();
 }
+
+function backgroundDone() { if (leaving) goWhenIdle(); }
 
 /** Takes no new requests; goes once those in flight are answered. */
 function leave(code, reason) {
@@ -61,7 +74,7 @@ function sweep() {
 function goWhenIdle() {
   if (going || busy()) return;
   going = true;
-  P.setImmediate(() => {
+  outside(P.setImmediate, () => {
     going = false;
     if (busy()) return;
     let open = 1;
@@ -80,16 +93,17 @@ function exit() {
 function busy() { return inFlight() !== 0; }
 
 function inFlight() {
-  let streams = 0;
+  let n = background.count();
   const now = P.now();
-  P.setForEach(connections, (conn) => { streams += conn.inTime(now); });
-  return streams;
+  P.setForEach(connections, (conn) => { n += conn.inTime(now); });
+  return n;
 }
 
 async function serve(message, handle) {
   served.file = message.file;
   served.meta = P.freeze(message.meta ?? {});
   served.secrets = P.freeze(message.secrets ?? {});
+  background.configure(message.limits?.background, backgroundDone);
   try {
     const webtask = { meta: { ...served.meta }, secrets: { ...served.secrets }, params: {} };
     const exported = await load({ file: message.file, code: message.code, webtask });
@@ -99,13 +113,15 @@ async function serve(message, handle) {
     return;
   }
   server = net.createServer({ allowHalfOpen: false, noDelay: false }, accept);
+  server.on('error', () => descriptors.lend());
   server.listen(handle, () => channel.send({ t: 'serving' }));
 }
 
 const channel = new Channel({
-  ping: (m) => channel.send({ t: 'pong', n: m.n, inflight: inFlight(), idle: P.now() - activity.last }),
+  ping: (m) => channel.send({ t: 'pong', n: m.n, inflight: inFlight(), done: activity.done, idle: P.now() - activity.last }),
   load: serve,
   stop: () => leave(0, 'stopped'),
+  blind: () => inspector.close(),
   closed: () => reallyExit(0),
 });
 
@@ -124,9 +140,13 @@ async function boot() {
   require('./console.js').install();
   require('./fetch.js').install();
   await require('./warm.js').warm(accept, served);
-  require('./guard.js').install({ leave, log });
+  require('./guard.js').install({ served, leave: (code, reason) => outside(leave, code, reason) });
+  require('./waits.js').install();
+  background.install();
+  descriptors.fill();
+  activity.done = 0;
   hide();
-  channel.send({ t: 'spare' });
+  channel.send({ t: 'spare', ...show() });
 }
 
 boot();

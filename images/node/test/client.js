@@ -5,7 +5,7 @@
 const net = require('node:net');
 const { EventEmitter } = require('node:events');
 
-const TYPES = [, 'HELLO', 'REQUEST', 'RESPONSE', 'DATA', 'WINDOW', 'RESET', 'GOAWAY', 'PING', 'PONG'];
+const TYPES = [, 'HELLO', 'REQUEST', 'RESPONSE', 'DATA', 'WINDOW', 'RESET', 'GOAWAY', 'PING', 'PONG', 'TRAILERS'];
 
 /** One frame as bytes. */
 function frame(type, stream, payload, end = false) {
@@ -53,7 +53,21 @@ function decode(b) {
   else if (type === 'PING' || type === 'PONG') f.data = p;
   else if (type === 'HELLO') { f.version = p[3]; f.role = p.toString('latin1', 4); }
   else if (type === 'RESPONSE') responseHead(f, p);
+  else if (type === 'TRAILERS') readHeaders(p, 0, f.headers = []);
   return f;
+}
+
+function readHeaders(p, at, list) {
+  const count = p.readUInt16LE(at);
+  at += 2;
+  for (let i = 0; i < count; i++) {
+    const name = p.toString('latin1', at + 1, at + 1 + p[at]);
+    at += 1 + p[at];
+    const n = p.readUInt16LE(at);
+    list.push([name, p.toString('latin1', at + 2, at + 2 + n)]);
+    at += 2 + n;
+  }
+  return at;
 }
 
 function responseHead(f, p) {
@@ -66,16 +80,7 @@ function responseHead(f, p) {
     f.fields.push([p[at], p.toString('utf8', at + 3, at + 3 + n)]);
     at += 3 + n;
   }
-  const count = p.readUInt16LE(at);
-  at += 2;
-  for (let i = 0; i < count; i++) {
-    const name = p.toString('latin1', at + 1, at + 1 + p[at]);
-    at += 1 + p[at];
-    const n = p.readUInt16LE(at);
-    f.headers.push([name, p.toString('latin1', at + 2, at + 2 + n)]);
-    at += 2 + n;
-  }
-  f.body = p.subarray(at);
+  f.body = p.subarray(readHeaders(p, at, f.headers));
 }
 
 /** A connection; emits every frame as 'frame', and grants nothing by itself. */
@@ -116,6 +121,7 @@ class Client extends EventEmitter {
     if ((await pong).data.toString() !== '12345678') throw new Error('the pong is not the ping');
   }
 
+  trailers(id, list) { this.send(frame('TRAILERS', id, headers(list), true)); }
   data(id, body, end = false) { this.send(frame('DATA', id, Buffer.from(body), end)); }
   window(id, credit) { const b = Buffer.alloc(4); b.writeUInt32LE(credit); this.send(frame('WINDOW', id, b)); }
   reset(id, code, reason = '') { this.send(frame('RESET', id, Buffer.from(String.fromCharCode(code) + reason))); }
@@ -145,6 +151,7 @@ class Client extends EventEmitter {
           out.headers = Object.fromEntries(f.headers);
           out.cause = f.fields.find(([i]) => i === 1)?.[1];
         }
+        if (f.type === 'TRAILERS') { out.trailers = f.headers; done(); return; }
         if (f.type !== 'RESPONSE' && f.type !== 'DATA') return;
         parts.push(f.body);
         if (grant && f.body.length !== 0) this.window(id, f.body.length);

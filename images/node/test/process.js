@@ -19,10 +19,14 @@ const FLAGS = [
 let count = 0;
 
 /** A function process that serves record.code. Rejects with the error that the
- * harness reports when the code cannot be loaded. */
+ * harness reports when the code cannot be loaded. record.read is a directory
+ * that it may read, record.descriptors how many it may have open. */
 async function serve(record) {
   if (typeof record === 'string') record = { code: record };
-  const child = fork(path.join(HARNESS, 'main.js'), { execPath: process.execPath, execArgv: record.read === undefined ? FLAGS : [...FLAGS, `--allow-fs-read=${record.read}`], env: {}, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const flags = record.read === undefined ? FLAGS : [...FLAGS, `--allow-fs-read=${record.read}`];
+  const [execPath, execArgv] = record.descriptors === undefined ? [process.execPath, flags]
+    : ['/bin/sh', ['-c', `ulimit -n ${record.descriptors}; exec "$0" "$@"`, process.execPath, ...flags]];
+  const child = fork(path.join(HARNESS, 'main.js'), { execPath, execArgv, env: {}, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const events = new EventEmitter(), logs = [];
   let stderr = '', out = '';
   child.stdout.on('data', (d) => {
@@ -39,7 +43,7 @@ async function serve(record) {
     child.on('message', take);
     child.once('exit', (code, signal) => reject(new Error(`ended before it said ${t}: ${code} ${signal} ${stderr}`)));
   });
-  await said(['spare']);
+  const spare = await said(['spare']);
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fn-')), sock = path.join(dir, `${count++}.sock`);
   const server = net.createServer();
   await new Promise((go) => server.listen(`${sock}.new`, go));
@@ -50,7 +54,7 @@ async function serve(record) {
   server.close(); // or connections would come to us, too
   const exited = once(child, 'exit');
   const p = {
-    child, logs, said, sock, client: null, exited,
+    child, logs, said, sock, spare, client: null, exited,
     stderr: () => stderr,
     connect: () => new Client(sock),
     async log(test) {

@@ -39,10 +39,10 @@ function connection() {
   const socket = new net.Socket(), heard = [];
   class X extends Exchange {
     start() { heard.push(['start', this]); }
-    body(chunk, ended) { heard.push(['body', this.id, chunk.toString('hex'), ended]); }
+    body(chunk, ended, trailers) { heard.push(['body', this.id, chunk.toString('hex'), ended, trailers]); }
     gone(code, reason) { heard.push(['gone', this.id, code, reason]); }
   }
-  const conn = new Connection(socket, 'function', { open: (c, id) => new X(c, id), closed() {}, drained() {} });
+  const conn = new Connection(socket, 'function', { open: (c, id) => new X(c, id), closed() {}, drained() {}, pending() {} });
   conn.flush();
   written.length = 0;
   return { conn, heard };
@@ -90,6 +90,18 @@ withFrames('DATA', (v, want) => {
   assert.equal(out(conn), v.hex);
 });
 
+withFrames('TRAILERS', (v, want, bytes) => {
+  const { conn, heard } = connection();
+  new Exchange(conn, want.stream).sendTrailers(want.headers.flat(), () => {});
+  assert.equal(out(conn), v.hex);
+  const request = Buffer.from('100000000200000000000000000347455401002f0000', 'hex');
+  request.writeUInt32LE(request.length - 12, 0);
+  request.writeUInt32LE(want.stream, 8);
+  conn.feed(Buffer.concat([HELLO, request, bytes]));
+  assert.equal(out(conn), '');
+  assert.deepEqual(heard.slice(1), [['body', want.stream, '', true, want.headers.flat()]]);
+});
+
 withFrames('WINDOW', (v, want) => {
   const { conn } = connection();
   conn.window(want.stream, want.credit);
@@ -125,7 +137,7 @@ test('frames decode the same wherever the stream is cut', () => {
   const seen = new Set(), kept = [HELLO];
   for (const v of inbound) { // a stream's id is used once, data goes to streams that are open
     if (v.frame.type === 'REQUEST') { if (seen.has(v.frame.stream)) continue; seen.add(v.frame.stream); }
-    if (v.frame.type === 'DATA') continue;
+    if (v.frame.type === 'DATA' || v.frame.type === 'TRAILERS') continue;
     kept.push(Buffer.from(v.hex, 'hex'));
   }
   const all = Buffer.concat(kept);
