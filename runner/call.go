@@ -1,9 +1,9 @@
 package runner
 
 import (
-	"strconv"
 	"time"
 
+	"bulkhead/cluster"
 	"bulkhead/internal/frames"
 )
 
@@ -16,6 +16,8 @@ type call struct {
 	request  string // request id
 	function string
 	grant    *Grant
+	limits   cluster.Limits // the tenant's, lowered by the function's and the token's
+	counts   []*count       // of the function and the token, when they have limits of their own
 	timer    *time.Timer
 	started  time.Time
 
@@ -28,6 +30,13 @@ type call struct {
 	code     *oneOff  // collects code that came with the request
 	whole    bool     // all of the request's body has come
 	answered bool     // the answer has begun
+	again    again    // to ask a second process, when that is safe
+	retried  bool     // a second process has it
+	probe    bool     // shows whether its function still crashes
+
+	upgrades bool // asks for an upgrade
+	upgraded bool // was answered 101: raw bytes, each way until its own end
+	ended    bool // after that: the process's way has ended
 }
 
 // begin takes a new request through the gate and the limits, and sends it on.
@@ -37,30 +46,33 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		request:  string(req.Fields.Get(frames.FieldRequestID)),
 		function: string(req.Fields.Get(frames.FieldFunction)),
 		received: len(req.Body), whole: f.End, credit: frames.Window,
+		upgrades: !f.End && req.Headers.Get("upgrade") != nil,
 	}
 	if r.draining {
 		// Not a refusal: whoever asked may ask our successor.
 		r.queue(in.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.id, frames.CodeRefused, "draining") })
 		return
 	}
-	refusal := c.admit(req)
+	record, refusal := c.admit(req)
 	if refusal != nil {
 		r.queue(in.link, func(dst []byte) []byte { return refusal.appendFrame(dst, c.id, c.request) })
 		return
 	}
 	in.calls[c.id] = c
 	r.calls++
-	wall := time.Duration(r.config.Limits.Wall)
-	if wall > 0 {
+	r.stir()
+	for _, n := range c.counts {
+		n.calls++
+	}
+	if wall := time.Duration(c.limits.Wall); wall > 0 {
 		c.timer = time.AfterFunc(wall, c.timeOut)
+	}
+	if string(req.Headers.Get("expect")) != "" {
+		// Whoever holds its body back until it is wanted hears that it is.
+		r.queue(in.link, func(dst []byte) []byte { return frames.AppendWindow(dst, c.id, 0) })
 	}
 	if c.function == "" {
 		c.beginOneOff(req, f.End)
-		return
-	}
-	record, refusal := r.functions.get(r.config.Tenant, c.function)
-	if refusal != nil {
-		c.refuse(refusal)
 		return
 	}
 	request, refusal := c.encode(req, f.End)
@@ -68,121 +80,18 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		c.refuse(refusal)
 		return
 	}
+	c.again = againOf(req, request, f.End)
+	r.send(c, record, request)
+}
+
+// send gives a request to the process of its function, unless that is known to
+// crash.
+func (r *Runner) send(c *call, record *cluster.Function, request []byte) {
+	if refusal := r.crashing(c, record.Version); refusal != nil {
+		c.refuse(refusal)
+		return
+	}
 	r.processFor(c.function, record).take(c, request)
-}
-
-// admit decides whether the request may go on: pure but for the limiter.
-func (c *call) admit(req frames.Request) *Refusal {
-	r := c.r
-	token, _ := bearer(req)
-	grant, refusal := r.gate.Check(token, c.started)
-	if refusal == nil {
-		refusal = grant.Allows(c.function)
-	}
-	if refusal == nil {
-		c.grant = grant
-		refusal = c.checkLength(req)
-	}
-	if refusal == nil {
-		refusal = r.limitsAt(c.started)
-	}
-	return refusal
-}
-
-func (c *call) checkLength(req frames.Request) *Refusal {
-	length, err := strconv.ParseInt(string(req.Headers.Get("content-length")), 10, 64)
-	if err != nil {
-		length = int64(c.received)
-	}
-	return c.tooLarge(length)
-}
-
-// tooLarge refuses a body of n bytes when that is over its limit.
-func (c *call) tooLarge(n int64) *Refusal {
-	limit, name, status := int64(c.r.config.Limits.Body), "body", 413
-	if c.function == "" {
-		limit, name, status = int64(c.r.config.Limits.Code), "code", 400
-	}
-	if limit <= 0 || n <= limit {
-		return nil
-	}
-	return refuse(status, name+"_too_large", "the %s has more than %d bytes, the limit of tenant %q (limits.%s)", name, limit, c.r.config.Tenant, name)
-}
-
-// fromProxy takes a frame of this call's stream.
-func (c *call) fromProxy(f frames.Frame) error {
-	switch f.Type {
-	case frames.TypeData:
-		c.received += len(f.Payload)
-		c.whole = f.End
-		if refusal := c.tooLarge(int64(c.received)); refusal != nil {
-			c.refuse(refusal)
-			return nil
-		}
-		if c.code != nil {
-			c.collect(f.Payload, f.End)
-			return nil
-		}
-		c.toProcess(f)
-	case frames.TypeWindow:
-		c.credit += frames.ParseWindow(f.Payload)
-		c.toProcess(f)
-	case frames.TypeReset:
-		code, reason := frames.ParseReset(f.Payload)
-		c.abandon(code, reason)
-	}
-	return nil
-}
-
-// toProcess passes a frame on, or keeps it until the process is there. What
-// is kept is bounded by the stream's window.
-func (c *call) toProcess(f frames.Frame) {
-	if c.out == 0 {
-		f.Stream = 0
-		if c.hold(frames.HeaderSize + len(f.Payload)) {
-			c.waiting = frames.Append(c.waiting, f)
-		}
-		return
-	}
-	f.Stream = c.out
-	if err := c.r.queue(c.process.link, func(dst []byte) []byte { return frames.Append(dst, f) }); err != nil {
-		c.refuse(stuck(c.function))
-	}
-}
-
-func stuck(function string) *Refusal {
-	return refuse(503, "function_stuck", "function %q does not read its requests: its event loop may be blocked", function)
-}
-
-// fromProcess passes a frame of the answer on. The process has forgotten the
-// stream already when the frame ends it.
-func (c *call) fromProcess(f frames.Frame) {
-	switch f.Type {
-	case frames.TypeReset:
-		code, reason := frames.ParseReset(f.Payload)
-		c.out, c.process = 0, nil
-		reason = clip(reason, maxReason)
-		if !c.answered && code != frames.CodeRefused {
-			c.refuse(refuse(502, "function_reset", "function %q gave the request up: %s", c.function, reason))
-			return
-		}
-		c.r.queue(c.in.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.id, code, reason) })
-		c.finish()
-		return
-	case frames.TypeResponse:
-		c.answered = true
-	}
-	f.Stream = c.id
-	if c.r.queue(c.in.link, func(dst []byte) []byte { return frames.Append(dst, f) }) != nil {
-		c.abandon(frames.CodeCancelled, "the proxy does not read")
-		return
-	}
-	if f.End && !c.whole {
-		c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, frames.CodeNone, "") })
-	}
-	if f.End {
-		c.finish()
-	}
 }
 
 // refuse answers in place of the function, or breaks the answer off when it
@@ -217,24 +126,43 @@ func (c *call) finish() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	for _, n := range c.counts {
+		n.calls--
+	}
 	c.release()
+	c.again = nil
 	r := c.r
-	if r.calls--; r.calls == 0 && r.draining {
+	r.probed(c)
+	r.calls--
+	r.rest.since = time.Now()
+	if r.calls == 0 && r.draining {
 		r.closeDrained()
 	}
 }
+
+// wallGrace is how long after its deadline a request that has reached a process
+// is given up here: the process answers first, and knows where it waited.
+const wallGrace = 250 * time.Millisecond
 
 // timeOut runs on the timer's goroutine when the wall clock has run out.
 func (c *call) timeOut() {
 	r := c.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.in.calls[c.id] != c {
+	wall := time.Duration(c.limits.Wall)
+	if c.in.calls[c.id] != c || c.upgraded {
+		return
+	}
+	if late := time.Since(c.started) - wall; c.out != 0 && late < wallGrace {
+		c.timer.Reset(wallGrace - late)
 		return
 	}
 	p := c.process
-	took := time.Since(c.started).Round(time.Millisecond)
-	c.refuse(refuse(504, "wall_limit", "function %q took %v, over its wall limit of %v (limits.wall)", c.function, took, time.Duration(r.config.Limits.Wall)))
+	took := time.Since(c.started)
+	c.refuse(&Refusal{
+		Status: 504, Cause: "wall_limit", Limit: "limits.wall", Value: wall.String(), Measured: rounded(took),
+		Message: "function " + quoted(c.function) + " took " + rounded(took) + ", over its wall limit of " + wall.String() + " (limits.wall)",
+	})
 	if p != nil {
 		p.suspect()
 	}

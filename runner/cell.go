@@ -17,14 +17,18 @@ import (
 // cell asks the container's PID 1 for processes: docs/cell.md. It connects
 // when it is first asked, and again after the connection has ended.
 type cell struct {
-	dir string
+	waker *waker
+	logs  bool // wanted
+	event func(cellctl.Event) // gets what the cell says unasked; it must not ask
 
 	mu   sync.Mutex
 	conn *cellConn
+	dir  string // of its sockets, once there is one
 }
 
 type cellConn struct {
 	net.Conn
+	event   func(cellctl.Event)
 	mu      sync.Mutex
 	next    int64
 	waiting map[int64]chan cellctl.Reply
@@ -46,14 +50,16 @@ const maxLine = 4 << 20
 var errCellGone = errors.New("the cell closed its control socket")
 
 // serve returns the path of the socket of a process that serves the record.
-func (c *cell) serve(ctx context.Context, name string, f *cluster.Function) (string, error) {
-	a, err := c.ask(ctx, cellctl.Request{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets})
+func (c *cell) serve(ctx context.Context, name string, f *cluster.Function, limits *cellctl.Limits) (string, error) {
+	a, err := c.ask(ctx, cellctl.Request{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets, Limits: limits})
 	if err != nil {
 		return "", err
 	}
 	if a.Socket != filepath.Base(a.Socket) || a.Socket == "." || a.Socket == "" {
 		return "", fmt.Errorf("the cell named a socket %q", a.Socket)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return filepath.Join(c.dir, a.Socket), nil
 }
 
@@ -126,24 +132,41 @@ func (c *cell) connect(ctx context.Context) (*cellConn, error) {
 			return c.conn, nil
 		}
 	}
+	dir, err := c.waker.wake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.dir = dir
 	var d net.Dialer
-	nc, err := d.DialContext(ctx, "unix", filepath.Join(c.dir, "control.sock"))
+	nc, err := d.DialContext(ctx, "unix", filepath.Join(dir, "control.sock"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the cell: %w", err)
 	}
-	c.conn = &cellConn{Conn: nc, waiting: map[int64]chan cellctl.Reply{}, done: make(chan struct{})}
+	c.conn = &cellConn{Conn: nc, event: c.event, waiting: map[int64]chan cellctl.Reply{}, done: make(chan struct{})}
 	go c.conn.read()
+	if c.logs {
+		// Its reply has an id that nobody waits for.
+		if line, err := json.Marshal(cellctl.Request{Op: "logs"}); err == nil {
+			c.conn.Write(append(line, '\n'))
+		}
+	}
 	return c.conn, nil
 }
 
-// read hands out answers. Events are not needed here: a process that ends
-// closes its connection, and the inquest says why.
+// read hands out answers and events, in the order in which they came.
 func (c *cellConn) read() {
 	defer close(c.done)
 	defer c.Close()
 	lines := bufio.NewScanner(c)
 	lines.Buffer(make([]byte, 4096), maxLine)
 	for lines.Scan() {
+		var e cellctl.Event
+		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Event != "" {
+			if c.event != nil {
+				c.event(e)
+			}
+			continue
+		}
 		var a cellctl.Reply
 		if json.Unmarshal(lines.Bytes(), &a) != nil {
 			return
@@ -159,6 +182,7 @@ func (c *cellConn) read() {
 
 // close ends the connection.
 func (c *cell) close() {
+	c.waker.close()
 	c.mu.Lock()
 	conn := c.conn
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"bulkhead/cluster"
 )
 
 // claims are those that are looked at (docs/tokens.md).
@@ -18,6 +21,7 @@ type claims struct {
 	Params json.RawMessage `json:"pctx"`
 	Code   any             `json:"code"`
 	URL    any             `json:"url"`
+	Limits *tokenLimits    `json:"limits"`
 	jwt.RegisteredClaims
 }
 
@@ -74,4 +78,23 @@ func (n *names) has(name string) bool {
 		return false
 	}
 	return slices.Contains(n.list, name) || slices.ContainsFunc(n.patterns, func(re *regexp.Regexp) bool { return re.MatchString(name) })
+}
+
+// tokenLimits is the claim that lowers limits for a token's requests. A member
+// that is not known is refused: who wrote it counts on it.
+type tokenLimits struct{ cluster.LowerLimits }
+
+func (l *tokenLimits) UnmarshalJSON(b []byte) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	err := d.Decode(&l.LowerLimits)
+	switch {
+	case err != nil:
+		return fmt.Errorf("limits: %w", err)
+	case l.Block != 0 || l.CPU != 0 || l.Background != 0:
+		return errors.New("limits: a token has wall, body, rate and concurrency; the others are a process's")
+	case l.Wall < 0 || l.Body < 0 || l.Rate < 0 || l.Concurrency < 0:
+		return errors.New("limits: none may be below 0")
+	}
+	return nil
 }

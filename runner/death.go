@@ -1,10 +1,8 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -52,72 +50,137 @@ func (p *process) forget() {
 	}
 }
 
-// suspect finds out whether the process still turns its event loop: a request
-// of its has run out of time. One that does not answer is ended, or every
-// request to come would wait for nothing, too.
-func (p *process) suspect() {
-	if p.asked || p.link == nil {
-		return
-	}
-	p.asked = true
-	r := p.r
-	r.queue(p.link, func(dst []byte) []byte {
-		return frames.Append(dst, frames.Frame{Type: frames.TypePing, Payload: make([]byte, 8)})
-	})
-	patience := cmp.Or(time.Duration(r.config.Limits.Block), time.Second)
-	time.AfterFunc(patience, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if _, lives := r.live[p]; !lives || !p.asked || r.ctx.Err() != nil {
-			return
-		}
-		p.forget()
-		r.work.Go(func() { p.kill(patience) })
-	})
-}
-
-func (p *process) kill(patience time.Duration) {
-	ctx, cancel := context.WithTimeout(p.r.ctx, serveTimeout)
-	defer cancel()
-	reason := fmt.Sprintf("its event loop was blocked for more than %v after a request had run out of time", patience)
-	if err := p.r.cell.kill(ctx, p.function, p.version, p.socket, reason); err != nil && p.r.ctx.Err() == nil {
-		p.r.opts.Log.Warn("cannot end a blocked process", "function", p.function, "error", err)
-	}
-}
-
-// bury answers the requests that the process leaves behind, with the reason.
+// bury answers the requests that the process leaves behind: the one that ended
+// it hears so, the others are asked again where that is safe.
 func (p *process) bury(err error) {
 	r := p.r
 	r.mu.Lock()
 	p.forget()
-	left := len(p.calls)
+	quiet := len(p.calls) == 0 && p.left
 	r.mu.Unlock()
-	if left == 0 {
+	if quiet {
 		return
 	}
-	refusal := refuse(503, "process_ended", "the process of function %q ended while the request was in flight: %s", p.function, p.cause(err))
-	refusal.RetryAfter = time.Second
+	exit := p.inquest()
+	if errors.Is(err, frames.ErrProtocol) {
+		p.kill(strings.TrimPrefix(err.Error(), "frames: "))
+		exit = &cellctl.Exit{Code: 1, Reason: "it broke the rules of its connection: " + strings.TrimPrefix(err.Error(), frames.ErrProtocol.Error()+": ")}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, c := range p.calls {
-		delete(p.calls, id)
-		c.out = 0
-		c.process = nil
-		c.refuse(refusal)
+	reason := "it closed its connection"
+	if exit != nil {
+		reason = exit.Reason
 	}
+	if crashed(exit, p.left, len(p.calls) > 0) && r.ctx.Err() == nil {
+		r.died(p, reason)
+	}
+	if c := p.guilty(exit); c != nil {
+		delete(p.calls, c.out)
+		c.out, c.process = 0, nil
+		c.refuse(exitRefusal(c.function, exit))
+	}
+	p.disperse(reason, true)
 	r.flush()
 }
 
-// cause asks the cell how the process ended.
-func (p *process) cause(err error) string {
-	if errors.Is(err, frames.ErrProtocol) {
-		return strings.TrimPrefix(err.Error(), "frames: ")
+// guilty returns the call that ended the process, nil when it can't be told.
+func (p *process) guilty(exit *cellctl.Exit) *call {
+	if exit == nil {
+		return nil
 	}
+	named := exit.Request
+	if v := exit.Verdict; v != nil && v.Request != "" {
+		named = v.Request
+	}
+	return p.accused(named, ownFault(exit) && !p.left)
+}
+
+// ownFault reports whether a process ended through what it did itself, as far
+// as its exit tells: one that is told to go, or is killed, did not.
+func ownFault(exit *cellctl.Exit) bool {
+	switch {
+	case exit.Verdict != nil:
+		return exit.Verdict.Kind != "idle"
+	case exit.OOM || exit.Request != "":
+		return true
+	case exit.Signal != "":
+		return exit.Signal != "SIGKILL" && exit.Signal != "SIGTERM"
+	}
+	return exit.Code != 0
+}
+
+// crashed reports whether an exit counts as a crash of the function: not one
+// that was meant, nor the end of a process that the watchdog had let finish.
+func crashed(exit *cellctl.Exit, left, busy bool) bool {
+	switch {
+	case exit == nil:
+		return false
+	case exit.Verdict != nil:
+		return exit.Verdict.Killed
+	case left && !busy:
+		return false
+	}
+	return ownFault(exit) || exit.Signal != ""
+}
+
+// disperse takes all calls off the process: whichever may is asked again, once,
+// of another process, and the others are told.
+func (p *process) disperse(reason string, dead bool) {
+	for id, c := range p.calls {
+		delete(p.calls, id)
+		c.out, c.process = 0, nil
+		if !dead {
+			p.r.queue(p.link, func(dst []byte) []byte {
+				return frames.AppendReset(dst, id, frames.CodeCancelled, "its process is given up")
+			})
+		}
+		if c.again != nil && !c.answered && !c.retried {
+			c.askAgain()
+			continue
+		}
+		c.refuse(endedRefusal(c, reason))
+	}
+}
+
+// endedRefusal is what the innocent hear.
+func endedRefusal(c *call, reason string) *Refusal {
+	r := refuse(503, "process_ended", "the process of function %q ended while this and perhaps other requests were in flight: %s; it may have begun this one", c.function, reason)
+	if c.retried {
+		r = refuse(503, "process_ended", "two processes of function %q ended while this request was in flight; the second: %s", c.function, reason)
+	}
+	r.RetryAfter = time.Second
+	return r
+}
+
+// exitRefusal is what the request hears that ended its process.
+func exitRefusal(function string, exit *cellctl.Exit) *Refusal {
+	if exit.Verdict != nil {
+		return verdictRefusal(function, exit.Verdict)
+	}
+	cause := "process_exit"
+	switch {
+	case exit.OOM:
+		cause = "out_of_memory"
+	case exit.Signal != "":
+		cause = "process_crashed"
+	}
+	at := ""
+	if exit.Where != "" {
+		at = " at " + clip(exit.Where, maxReason)
+	}
+	r := refuse(500, cause, "this request ended the process of function %q%s: %s", function, at, exit.Reason)
+	r.Where = exit.Where
+	return r
+}
+
+// inquest asks the cell how the process ended; nil: it can't say.
+func (p *process) inquest() *cellctl.Exit {
 	ctx, cancel := context.WithTimeout(p.r.ctx, time.Second)
 	defer cancel()
-	exit, asked := p.r.cell.inquest(ctx, p.socket)
-	if asked != nil || exit == nil {
-		return "it closed its connection"
+	exit, err := p.r.cell.inquest(ctx, p.socket)
+	if err != nil {
+		return nil
 	}
-	return exit.Reason
+	return exit
 }

@@ -15,10 +15,17 @@
 //	functions.go  the tenant's functions, as the agent delivers them
 //	cell.go       the cell's control socket
 //	inbound.go    frames from the proxy, and the agent's reloads
+//	admit.go      token, function, limits
+//	counts.go     requests a second and in flight: tenant, function, token
 //	request.go    the request as the function gets it
 //	call.go       one request from gate to answer
-//	process.go    frames from function processes
+//	relay.go      its frames, both ways
+//	process.go    function processes and their frames
+//	verdict.go    what the cell's watchdog has stopped, and whose it was
 //	death.go      processes that could not start, or have ended
+//	again.go      requests that may be asked twice
+//	crash.go      functions whose processes die again and again
+//	suspect.go    for a watchdog that fails
 //	oneoff.go     code that comes with the request
 //
 // One mutex guards all state: the work under it is moving bytes between

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -87,6 +88,8 @@ type Grant struct {
 	notBefore time.Time
 	issued    time.Time
 	carries   string // a claim that carries code, which no function's call may
+	id        string // jti
+	limits    *cluster.LowerLimits
 }
 
 // maxSeen is how many verified tokens are remembered.
@@ -176,7 +179,10 @@ func (g *Gate) grant(t *jwt.Token, c *claims) (*Grant, *Refusal) {
 	if err != nil {
 		return nil, refuse(401, causeBadToken, "the token's claims cannot be read: %v", err)
 	}
-	grant := &Grant{Claims: payload, Params: c.Params, functions: c.functions(), expires: c.ExpiresAt.Time}
+	grant := &Grant{Claims: payload, Params: c.Params, functions: c.functions(), expires: c.ExpiresAt.Time, id: c.ID}
+	if c.Limits != nil {
+		grant.limits = &c.Limits.LowerLimits
+	}
 	if c.NotBefore != nil {
 		grant.notBefore = c.NotBefore.Time
 	}
@@ -202,6 +208,15 @@ func (g *Grant) checkTimes(now time.Time) *Refusal {
 		return refuse(403, causeEarly, "the token was issued in the future, at %s", g.issued.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// identity tells tokens apart: by their jti, or else by what they are.
+func (g *Grant) identity(token []byte) string {
+	if g.id != "" && len(g.id) <= 128 {
+		return g.id
+	}
+	sum := sha256.Sum256(token)
+	return string(sum[:16])
 }
 
 // Allows reports whether the token may call a function, or with an empty name

@@ -22,23 +22,6 @@ const write = (b) => {
 };
 `
 
-func TestBlockedEventLoopIsEndedAfterTheWallClockAndServesAgain(t *testing.T) {
-	r := newRig(t, cluster.Limits{Wall: cluster.Duration(time.Second), Block: cluster.Duration(100 * time.Millisecond)})
-	r.deploy("f", `module.exports = (ctx, cb) => { if (ctx.method === undefined && ctx.headers.loop) for (;;); cb(null, 'fine'); };`)
-	r.want("f", 200, "fine")
-	req := r.request("f", r.token, "GET", "")
-	req.Headers = frames.AppendHeaderLine(req.Headers, 0, []byte("loop"), []byte("1"))
-	status, body, err := r.Do(t.Context(), req, 10000)
-	if err != nil || status != 504 || !strings.Contains(string(body), "limits.wall") {
-		t.Fatalf("got %d %s %v", status, body, err)
-	}
-	for { // the next ones run out of time with it, until it has been ended
-		if status, _ := r.call("f"); status == 200 {
-			return
-		}
-	}
-}
-
 func TestProcessOfAFunctionThatIsGoneGoesToo(t *testing.T) {
 	r := newRig(t, cluster.Limits{})
 	r.deploy("f", `setInterval(() => {}, 1000); module.exports = (cb) => cb(null, 'here');`)

@@ -75,7 +75,7 @@ func (in *inbound) Frame(f frames.Frame) error {
 		return nil
 	}
 	if c := in.calls[f.Stream]; c != nil {
-		return c.fromProxy(f)
+		c.fromProxy(f)
 	}
 	return nil
 }
@@ -149,12 +149,16 @@ func (r *Runner) applyReload(req frames.Request, whole bool) *Refusal {
 	return nil
 }
 
-// functionsChanged lets processes go whose function is gone or has another
-// version now.
+// functionsChanged lets processes go whose function is gone, or has another
+// version or other limits now.
 func (r *Runner) functionsChanged() {
 	r.functions.forget()
 	for name, p := range r.processes {
-		if name[0] != '~' && !r.functions.current(r.config.Tenant, name, p.version) {
+		record := &cluster.Function{Version: p.version}
+		if name[0] != '~' {
+			record, _ = r.functions.get(r.config.Tenant, name)
+		}
+		if record == nil || record.Version != p.version || *r.watched(record) != *p.limits {
 			r.retire(p)
 		}
 	}

@@ -42,7 +42,7 @@ func (c *call) collect(p []byte, end bool) {
 	head := c.code.head
 	c.code = nil
 	c.release()
-	c.r.processFor(c.function, record).take(c, head)
+	c.r.send(c, record, head)
 }
 
 // withoutBody is the request as the code that it carried sees it.

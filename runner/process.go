@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/cellctl"
 	"bulkhead/internal/frames"
 )
 
@@ -32,7 +33,10 @@ type process struct {
 	waiting  map[*call][]byte // requests that came before it was there
 	failed   *Refusal         // its code could not be loaded
 	gone     bool             // takes no new requests
+	left     bool             // because we, or it, said so beforehand
 	asked    bool             // a PING waits for its PONG
+	since    time.Time        // when it began to serve
+	limits   *cellctl.Limits  // that the watchdog holds it to
 }
 
 // processFor returns the process that serves a record, and asks the cell for
@@ -45,16 +49,25 @@ func (r *Runner) processFor(function string, record *cluster.Function) *process 
 	if p != nil && !p.gone {
 		r.retire(p)
 	}
-	p = &process{r: r, function: function, version: record.Version, calls: map[uint32]*call{}, waiting: map[*call][]byte{}}
+	p = &process{r: r, function: function, version: record.Version, calls: map[uint32]*call{}, waiting: map[*call][]byte{}, limits: r.watched(record)}
 	r.processes[function] = p
 	r.live[p] = struct{}{}
 	r.work.Go(func() { p.run(record) })
 	return p
 }
 
+// watched is what the watchdog holds a function's process to.
+func (r *Runner) watched(record *cluster.Function) *cellctl.Limits {
+	l := r.config.Limits.Under(record.Limits)
+	ms := func(d cluster.Duration) int64 { return time.Duration(d).Milliseconds() }
+	return &cellctl.Limits{Block: ms(l.Block), CPU: ms(l.CPU), Background: ms(l.Background)}
+}
+
 // retire lets a process go once its requests are answered.
 func (r *Runner) retire(p *process) {
+	r.stir() // a frozen cell hears nothing
 	p.forget()
+	p.left = true
 	p.dismiss()
 }
 
@@ -99,6 +112,7 @@ func (p *process) open(c *call, request []byte) {
 	err := p.r.queue(p.link, func(dst []byte) []byte { return append(append(dst, request...), c.waiting...) })
 	c.waiting = nil
 	c.release()
+	c.keep()
 	if err != nil {
 		c.process = nil
 		c.refuse(stuck(c.function))
@@ -131,7 +145,7 @@ func (p *process) run(record *cluster.Function) {
 		r.mu.Unlock()
 		return
 	}
-	p.link = &link{Conn: frames.NewConn(conn, "runner")}
+	p.link, p.since = &link{Conn: frames.NewConn(conn, "runner")}, time.Now()
 	if r.ctx.Err() != nil {
 		p.link.Close()
 	}
@@ -152,11 +166,13 @@ func (p *process) run(record *cluster.Function) {
 func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(p.r.ctx, serveTimeout, fmt.Errorf("the function did not come up in %v", serveTimeout))
 	defer cancel()
-	socket, err := p.r.cell.serve(ctx, p.function, record)
+	socket, err := p.r.cell.serve(ctx, p.function, record, p.limits)
 	if err != nil {
 		return nil, err
 	}
+	p.r.mu.Lock()
 	p.socket = socket
+	p.r.mu.Unlock()
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", socket)
 }
@@ -170,62 +186,45 @@ func (p *process) Idle() {
 
 // Frame takes a frame from the process, which tenants' code may have written.
 func (p *process) Frame(f frames.Frame) error {
-	r := p.r
-	body := len(f.Payload)
-	if f.Type == frames.TypeResponse {
-		head, err := frames.ParseResponse(f.Payload)
-		if err == nil && head.Status < 200 {
-			err = fmt.Errorf("%w: status %d", frames.ErrProtocol, head.Status)
-		}
-		if err != nil {
-			return err
-		}
-		body = len(head.Body)
+	body, status, err := len(f.Payload), 0, error(nil)
+	switch f.Type {
+	case frames.TypeResponse:
+		var head frames.Response
+		head, err = frames.ParseResponse(f.Payload)
+		body, status = len(head.Body), head.Status
+	case frames.TypeTrailers:
+		_, err = frames.ParseTrailers(f.Payload)
 	}
+	if err != nil {
+		return err
+	}
+	r := p.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch f.Type {
 	case frames.TypeGoAway:
+		p.left = true
 		p.forget()
 		return nil
 	case frames.TypePong:
 		p.asked = false
 		return nil
-	case frames.TypeResponse, frames.TypeData, frames.TypeWindow, frames.TypeReset:
+	case frames.TypeResponse, frames.TypeData, frames.TypeTrailers, frames.TypeWindow, frames.TypeReset:
 	default:
 		return nil
 	}
 	c := p.calls[f.Stream]
+	if status != 0 && status < 200 && (status != 101 || c == nil || !c.upgrades) {
+		return fmt.Errorf("%w: status %d", frames.ErrProtocol, status)
+	}
 	if c == nil {
 		return nil
 	}
 	if wrong := c.wrong(f, body); wrong != "" {
 		return fmt.Errorf("%w: %s", frames.ErrProtocol, wrong)
 	}
-	if f.End || f.Type == frames.TypeReset {
-		delete(p.calls, f.Stream)
-	}
 	c.fromProcess(f)
 	return nil
-}
-
-// wrong says what is wrong with a frame that may not come now, or brings more
-// of the body than the proxy has asked for: the proxy must be able to trust
-// the runner.
-func (c *call) wrong(f frames.Frame, body int) string {
-	switch f.Type {
-	case frames.TypeResponse, frames.TypeData:
-		c.credit -= body
-	}
-	switch {
-	case c.credit < 0:
-		return fmt.Sprintf("more than the window on stream %d", f.Stream)
-	case f.Type == frames.TypeResponse && c.answered:
-		return fmt.Sprintf("second RESPONSE on stream %d", f.Stream)
-	case f.Type == frames.TypeData && !c.answered:
-		return fmt.Sprintf("DATA before RESPONSE on stream %d", f.Stream)
-	}
-	return ""
 }
 
 // hangUp closes the connection; r.mu is held.

@@ -19,12 +19,28 @@ type Refusal struct {
 	Message    string        // says what was wrong and what would be right
 	RetryAfter time.Duration // when it is worth trying again; 0: not said
 	Stack      string        // of the tenant's own code, when it is at fault
+
+	// Of a limit that was crossed; empty where there is none.
+	Limit    string // its name in a spec
+	Value    string
+	Measured string
+	Where    string // file:line:column in the tenant's code
 }
 
 func (r *Refusal) Error() string { return fmt.Sprintf("%d %s: %s", r.Status, r.Cause, r.Message) }
 
 func refuse(status int, cause, format string, args ...any) *Refusal {
 	return &Refusal{Status: status, Cause: cause, Message: fmt.Sprintf(format, args...)}
+}
+
+func quoted(s string) string { return strconv.Quote(s) }
+
+// rounded is a time as people want to read it.
+func rounded(d time.Duration) string {
+	if d > time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 // Bounds of what an answer repeats of the tenant's own code, in bytes. Escaped
@@ -66,8 +82,14 @@ func (r *Refusal) body(request string) []byte {
 		Error   string `json:"error"`
 		Message string `json:"message"`
 		Stack   string `json:"stack,omitempty"`
+
+		Limit    string `json:"limit,omitempty"`
+		Value    string `json:"value,omitempty"`
+		Measured string `json:"measured,omitempty"`
+		Where    string `json:"where,omitempty"`
+
 		Request string `json:"req_id"`
-	}{r.Status, r.Cause, clip(r.Message, maxMessage), clip(r.Stack, maxStack), request})
+	}{r.Status, r.Cause, clip(r.Message, maxMessage), clip(r.Stack, maxStack), r.Limit, r.Value, r.Measured, clip(r.Where, maxReason), request})
 	return b.Bytes()
 }
 

@@ -36,10 +36,9 @@ func (c *call) encode(req frames.Request, end bool) ([]byte, *Refusal) {
 			fields = frames.AppendField(fields, 0, id, value)
 		}
 	}
-	if wall := time.Duration(c.r.config.Limits.Wall); wall > 0 {
-		var ms [8]byte
-		binary.LittleEndian.PutUint64(ms[:], uint64(c.started.Add(wall).UnixMilli()))
-		fields = frames.AppendField(fields, 0, frames.FieldDeadline, ms[:])
+	if wall := time.Duration(c.limits.Wall); wall > 0 {
+		fields = appendMillis(fields, frames.FieldDeadline, c.started.Add(wall).UnixMilli())
+		fields = appendMillis(fields, frames.FieldWall, wall.Milliseconds())
 	}
 	fields = frames.AppendField(fields, 0, frames.FieldClaims, c.grant.Claims)
 	if c.grant.Params != nil {
@@ -48,7 +47,7 @@ func (c *call) encode(req frames.Request, end bool) ([]byte, *Refusal) {
 	token, inQuery := bearer(req)
 	headers := frames.AppendHeaderCount(make([]byte, 0, len(req.Headers)))
 	for name, value := range req.Headers.All() {
-		if inQuery || string(name) != "authorization" {
+		if string(name) != "expect" && (inQuery || string(name) != "authorization") {
 			headers = frames.AppendHeaderLine(headers, 0, name, value)
 		}
 	}
@@ -61,6 +60,12 @@ func (c *call) encode(req frames.Request, end bool) ([]byte, *Refusal) {
 	out = append(req.AppendHead(out), req.Body...)
 	binary.LittleEndian.PutUint32(out, uint32(len(out)-frames.HeaderSize))
 	return out, nil
+}
+
+func appendMillis(dst []byte, id frames.FieldID, ms int64) []byte {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(ms))
+	return frames.AppendField(dst, 0, id, b[:])
 }
 
 // withoutKey removes the token from the target's query, however its name is

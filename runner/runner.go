@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"bulkhead/cluster"
 	"bulkhead/internal/frames"
 )
@@ -20,6 +18,8 @@ import (
 type Options struct {
 	Functions string       // directory of function records
 	Cell      string       // directory of the cell's sockets
+	Agent     string       // the agent's socket, to wake and to sleep by; empty: the cell is always there
+	Logs      Logs         // for what the tenant's code prints; nil: nobody asks for it
 	Log       *slog.Logger // for what no caller is told; required
 }
 
@@ -34,27 +34,32 @@ type Runner struct {
 	mu        sync.Mutex
 	config    cluster.RunnerConfig
 	gate      *Gate
-	limiter   *rate.Limiter // nil: no limit
+	counts    counts
 	functions functions
 	processes map[string]*process   // current ones, by function
 	live      map[*process]struct{} // these, and those that are leaving
+	crashes   map[string]*crashes   // of functions whose processes have died
 	held      int                   // bytes kept for processes that are not there yet
 	inbounds  map[*inbound]struct{}
 	calls     int // in flight
 	draining  bool
 	drained   chan struct{}
 	dirty     []*link // connections with something queued
+	listeners []net.Listener
+	rest      rest
 }
 
 // New makes a runner for a tenant. It fails when a key can't be used.
 func New(config cluster.RunnerConfig, opts Options) (*Runner, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Runner{
-		opts: opts, cell: &cell{dir: opts.Cell}, ctx: ctx, stop: stop,
+		opts: opts, cell: &cell{waker: newWaker(opts.Agent, opts.Cell)}, ctx: ctx, stop: stop,
 		functions: functions{dir: opts.Functions},
-		processes: map[string]*process{}, live: map[*process]struct{}{}, inbounds: map[*inbound]struct{}{},
-		drained: make(chan struct{}),
+		processes: map[string]*process{}, live: map[*process]struct{}{}, crashes: map[string]*crashes{}, inbounds: map[*inbound]struct{}{},
+		drained: make(chan struct{}), rest: rest{since: time.Now()},
 	}
+	r.cell.waker.idle, r.cell.waker.bed = r.sleepIfIdle, r.bed
+	r.cell.event, r.cell.logs = r.told, opts.Logs != nil
 	if err := r.configure(config); err != nil {
 		stop()
 		return nil, err
@@ -72,19 +77,21 @@ func (r *Runner) configure(config cluster.RunnerConfig) error {
 	if r.config.Tenant != "" && config.Tenant != r.config.Tenant {
 		return fmt.Errorf("cannot turn the runner of tenant %q into one of %q", r.config.Tenant, config.Tenant)
 	}
-	r.limiter = nil
-	if config.Limits.Rate > 0 {
-		// A second's worth may come at once.
-		r.limiter = rate.NewLimiter(rate.Limit(config.Limits.Rate), max(1, int(config.Limits.Rate)))
-	}
+	r.counts.configure(config.Limits)
 	r.config, r.gate = config, gate
 	r.functions.forget()
 	return nil
 }
 
 // Serve takes connections until the listener is closed, which Drain and Close
-// leave to the caller: under socket activation the listener outlives us.
+// leave to the caller: under socket activation the listener outlives us. A
+// runner that goes to sleep closes it itself: it is to be drained and to end,
+// and what connects from then on waits at the socket for the next.
 func (r *Runner) Serve(ln net.Listener) error {
+	r.mu.Lock()
+	r.listening(ln)
+	r.watchRest()
+	r.mu.Unlock()
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -101,23 +108,48 @@ func (r *Runner) Serve(ln net.Listener) error {
 // successor, and waits until those in flight are answered or ctx ends.
 func (r *Runner) Drain(ctx context.Context) error {
 	r.mu.Lock()
-	r.draining = true
-	for in := range r.inbounds {
-		r.queue(in.link, func(dst []byte) []byte {
-			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
-		})
-	}
-	if r.calls == 0 {
-		r.closeDrained()
-	}
-	r.flush()
+	r.startDraining()
 	r.mu.Unlock()
+	upgraded := time.AfterFunc(upgradeDrain, r.endUpgraded)
+	defer upgraded.Stop()
 	select {
 	case <-r.drained:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("cannot drain in time: %w", context.Cause(ctx))
 	}
+}
+
+// startDraining refuses new requests; r.mu is held.
+func (r *Runner) startDraining() {
+	r.draining = true
+	for in := range r.inbounds {
+		r.queue(in.link, func(dst []byte) []byte {
+			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
+		})
+	}
+	if r.calls == 0 && !r.rest.resting {
+		r.closeDrained()
+	}
+	r.flush()
+}
+
+// upgradeDrain is how long upgraded requests may go on while the runner drains:
+// nothing tells their two ends that it does, and they end by nothing else.
+const upgradeDrain = 10 * time.Second
+
+// endUpgraded ends the requests that are raw bytes by now.
+func (r *Runner) endUpgraded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for in := range r.inbounds {
+		for _, c := range in.calls {
+			if c.upgraded {
+				c.refuse(refuse(503, "draining", "its runner is ending"))
+			}
+		}
+	}
+	r.flush()
 }
 
 func (r *Runner) closeDrained() {
@@ -133,6 +165,9 @@ func (r *Runner) Close() {
 	r.stop()
 	r.cell.close()
 	r.mu.Lock()
+	if r.rest.timer != nil {
+		r.rest.timer.Stop()
+	}
 	for in := range r.inbounds {
 		in.link.Close()
 	}
@@ -171,20 +206,4 @@ func (r *Runner) flush() {
 		r.dirty[i] = nil
 	}
 	r.dirty = r.dirty[:0]
-}
-
-// limitsAt refuses a request that comes when there are too many; r.mu is held.
-func (r *Runner) limitsAt(now time.Time) *Refusal {
-	limits := r.config.Limits
-	if limits.Concurrency > 0 && r.calls >= limits.Concurrency {
-		refusal := refuse(429, "too_many_in_flight", "%d requests are in flight, the limit of tenant %q (limits.concurrency)", r.calls, r.config.Tenant)
-		refusal.RetryAfter = time.Second
-		return refusal
-	}
-	if r.limiter != nil && !r.limiter.AllowN(now, 1) {
-		refusal := refuse(429, "rate_limited", "more than %g requests a second, the limit of tenant %q (limits.rate)", limits.Rate, r.config.Tenant)
-		refusal.RetryAfter = time.Duration(float64(time.Second) / limits.Rate)
-		return refusal
-	}
-	return nil
 }

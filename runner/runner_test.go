@@ -370,14 +370,6 @@ func TestOneOffCodeRunsAndIsNamedByItsContent(t *testing.T) {
 	}
 }
 
-func TestRequestsOfAProcessThatDiesAreToldWhy(t *testing.T) {
-	r := newRig(t, cluster.Limits{})
-	r.deploy("f", `module.exports = (ctx, cb) => ctx.query.x ? process.abort() : cb(null, 1);`)
-	r.want("f", 503, "process_ended")
-	r.deploy("f", `module.exports = (cb) => cb(null, 'back');`)
-	r.want("f", 200, "back")
-}
-
 func TestOnlyRootIsTheAgentAndOthersMayNotReload(t *testing.T) {
 	r := newRig(t, cluster.Limits{})
 	status, _, err := r.Do(t.Context(), frames.Request{Method: []byte("PUT"), Target: []byte("/reload")}, 1000)
