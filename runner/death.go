@@ -93,7 +93,7 @@ func (p *process) guilty(exit *cellctl.Exit) *call {
 	if v := exit.Verdict; v != nil && v.Request != "" {
 		named = v.Request
 	}
-	return p.accused(named, ownFault(exit) && !p.left)
+	return p.accused(named, ownFault(exit) && !p.left && !p.away)
 }
 
 // ownFault reports whether a process ended through what it did itself, as far

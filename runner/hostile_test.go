@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/frames"

@@ -33,7 +33,8 @@ type process struct {
 	waiting  map[*call][]byte // requests that came before it was there
 	failed   *Refusal         // its code could not be loaded
 	gone     bool             // takes no new requests
-	left     bool             // because we, or it, said so beforehand
+	left     bool             // because it was to go: its end is no crash
+	away     bool             // because it said that it goes
 	asked    bool             // a PING waits for its PONG
 	since    time.Time        // when it began to serve
 	limits   *cellctl.Limits  // that the watchdog holds it to
@@ -203,7 +204,7 @@ func (p *process) Frame(f frames.Frame) error {
 	defer r.mu.Unlock()
 	switch f.Type {
 	case frames.TypeGoAway:
-		p.left = true
+		p.away = true
 		p.forget()
 		return nil
 	case frames.TypePong:

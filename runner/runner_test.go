@@ -152,7 +152,13 @@ func (r *rig) sign(claims m) string {
 // deploy writes a function as the agent does, and tells the runner.
 func (r *rig) deploy(name, code string) {
 	r.t.Helper()
-	f := cluster.Function{File: name + ".js", Code: code}
+	r.deployWith(name, code, nil)
+}
+
+// deployWith gives the function limits of its own.
+func (r *rig) deployWith(name, code string, limits *cluster.LowerLimits) {
+	r.t.Helper()
+	f := cluster.Function{File: name + ".js", Code: code, Limits: limits}
 	f.Version = f.Digest()
 	data, err := json.Marshal(f)
 	if err == nil {
