@@ -54,6 +54,7 @@ type Cell struct {
 	log      *logger
 	reaper   *reaper
 	command  command
+	dog      *watchdog
 	ownUsers bool
 	talking  sync.WaitGroup // control connections
 
@@ -82,6 +83,7 @@ func Run(ctx context.Context, cfg Config) error {
 	c.command = command{node: cfg.Node, harness: cfg.Harness, flags: cfg.Flags, env: cfg.Env}
 	defer c.log.close()
 	defer c.reaper.close()
+	c.dog = newWatchdog(c)
 	control, err := c.listenControl()
 	if err != nil {
 		return err
@@ -92,10 +94,15 @@ func Run(ctx context.Context, cfg Config) error {
 	go func() { defer close(kept); c.keepSpare(keeping) }()
 	accepted := make(chan struct{})
 	go func() { defer close(accepted); c.accept(control) }()
+	watching, stopWatching := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	go func() { defer close(watched); c.dog.run(watching) }()
 	<-ctx.Done()
 	stopKeeping()
 	<-kept
 	c.stopAll()
+	stopWatching()
+	<-watched
 	control.Close()
 	<-accepted
 	c.closeConns()

@@ -88,7 +88,7 @@ func TestServeRefusesBadCode(t *testing.T) {
 		{"a syntax error", "module.exports = (", "syntax_error", ""},
 		{"an error while loading", "throw new Error('at once')", "load_error", "at once"},
 		{"no function", "module.exports = 1", "not_a_function", "number"},
-		{"a crash while loading", "process.kill(process.pid, 'SIGKILL')", "exited_while_loading", "SIGKILL"},
+		{"an exit while loading", "process.reallyExit(3)", "load_error", "process.exit"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := c.ask(t, Request{Op: "serve", Function: "bad", Version: tc.name, File: "bad.js", Code: tc.code})
@@ -124,17 +124,24 @@ func TestInquest(t *testing.T) {
 	c := startTestCell(t)
 	for i, tc := range []struct {
 		name, code string
+		kill       syscall.Signal
 		want       Exit
 	}{
-		{"process.exit", `module.exports = (cb) => process.exit(3)`, Exit{Code: 3, Reason: "process.exit(3) was called"}},
-		{"abort", `module.exports = (cb) => process.abort()`, Exit{Signal: "SIGABRT", Reason: "the process aborted"}},
-		{"a kill of its own", `module.exports = (cb) => process.kill(process.pid, 'SIGKILL')`, Exit{Signal: "SIGKILL", Reason: "the process was ended by SIGKILL"}},
-		{"a full heap", `const hog = []; module.exports = (cb) => { for (;;) hog.push(new Array(1e6).fill({})); }`, Exit{Signal: "SIGABRT", OOM: true, Reason: "the heap is full: JavaScript ran out of memory"}},
+		{"process.exit", `module.exports = (cb) => process.exit(3)`, 0, Exit{Code: 3, Reason: "process.exit(3) was called"}},
+		{"an abort", hello, syscall.SIGABRT, Exit{Signal: "SIGABRT", Reason: "the process aborted"}},
+		{"a segmentation fault", hello, syscall.SIGSEGV, Exit{Signal: "SIGSEGV", Reason: "the process was ended by SIGSEGV"}},
+		{"a kill from elsewhere", hello, syscall.SIGKILL, Exit{Signal: "SIGKILL", Reason: "the process was ended by SIGKILL"}},
+		{"a full heap", `const hog = []; module.exports = (cb) => { for (;;) hog.push(new Array(1e6).fill({})); }`, 0,
+			Exit{Signal: "SIGABRT", OOM: true, Reason: "the heap is full: JavaScript ran out of memory", Request: "r1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			req := Request{Function: "dying", Version: fmt.Sprint(i), File: "f.js", Code: tc.code}
 			r := c.mustServe(t, req)
-			c.tryGet(r.Socket, "/")
+			if tc.kill != 0 {
+				syscall.Kill(r.PID, tc.kill)
+			} else {
+				c.tryGet(r.Socket, "/")
+			}
 			e := c.nextEvent(t)
 			if e.Event != "exit" || e.Socket != r.Socket || e.Function != "dying" || e.Version != req.Version || *e.Exit != tc.want {
 				t.Errorf("the event is %+v, want %+v", e, tc.want)

@@ -58,6 +58,8 @@ func NodeFlags(l Limits, harness string) []string {
 		"--disable-proto=delete",
 		"--no-force-async-hooks-checks",
 		"--v8-pool-size=1",
+		"--inspect-port=127.0.0.1:0",   // of the inspector that SIGUSR1 opens: any free one,
+		"--inspect-publish-uid=stderr", // and the rest of its address is for the cell alone
 		"--disable-warning=ExperimentalWarning",
 		"--disable-warning=SecurityWarning", // of --allow-inspector: the container is the wall
 		"--permission",

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"bulkhead/internal/frames"
@@ -108,9 +109,13 @@ func TestManyAtOnceThroughGoFrames(t *testing.T) {
 func TestInquestRightAfterDeath(t *testing.T) {
 	c := startTestCell(t)
 	for i := range 5 {
-		r := c.mustServe(t, Request{Function: "dying", Version: fmt.Sprint(i), File: "f.js", Code: `module.exports = (cb) => process.kill(process.pid, 'SIGKILL')`})
+		r := c.mustServe(t, Request{Function: "dying", Version: fmt.Sprint(i), File: "f.js", Code: `module.exports = (cb) => console.log('in')`})
 		client := c.connect(t, r.Socket)
-		if _, _, err := client.Do(t.Context(), post("/", nil), 1<<20); err == nil {
+		ended := make(chan error, 1)
+		go func() { _, _, err := client.Do(t.Context(), post("/", nil), 1<<20); ended <- err }()
+		c.waitLog(t, func(m map[string]any) bool { return m["message"] == "in" })
+		syscall.Kill(r.PID, syscall.SIGKILL)
+		if <-ended == nil {
 			t.Error("a killed process answered")
 		}
 		if x := c.ask(t, Request{Op: "inquest", Socket: r.Socket}).Exit; x == nil || !strings.Contains(x.Reason, "SIGKILL") {

@@ -1,6 +1,10 @@
 package cell
 
-import "syscall"
+import (
+	"syscall"
+
+	"bulkhead/cell/watch"
+)
 
 // print logs what a process printed under its function's name.
 func (c *Cell) print(p *process, e entry) {
@@ -16,7 +20,8 @@ func (c *Cell) said(p *process, m message) {
 	case "spare":
 		c.mu.Lock()
 		if p.state == booting {
-			p.state = spare
+			p.state, p.eye = spare, m.Eye
+			go p.mark.find(p.pid, m.Mark)
 			close(p.ready)
 			c.notify()
 		}
@@ -26,7 +31,12 @@ func (c *Cell) said(p *process, m message) {
 	case "garbled": // of which one may have been the answer
 		offer(p.loaded, message{T: "failed", Error: loadError("", "the code cannot be loaded: what its process says is garbled", "")})
 	case "pong":
-		offer(p.pong, m)
+		if m.N == 0 {
+			offer(p.pong, m)
+			return
+		}
+		cpu, _ := p.cpuTime()
+		replace(p.pongs, watch.Pong{N: m.N, Inflight: m.Inflight, Done: m.Done, Counts: m.Counts, CPU: cpu})
 	case "leaving":
 		c.mu.Lock()
 		p.goodbye = m.Reason
@@ -51,8 +61,14 @@ func (c *Cell) ended(p *process, status syscall.WaitStatus) {
 	defer c.mu.Unlock()
 	x := inquest(evidence{
 		status: status, leaving: p.goodbye, heapOOM: p.heapOOM.Load(), killedBy: p.killedBy,
-		oomKill: oomKills(c.cfg.Cgroup) > p.oomBase,
+		oomKill: oomKills(c.cfg.Cgroup) > p.oomBase, verdict: p.verdict,
 	})
+	if s := p.dying.Load(); s != nil {
+		x.Request = *s
+	}
+	if s := p.place.Load(); s != nil {
+		x.Where = *s
+	}
 	if p.state != dead {
 		c.leave(p)
 	}

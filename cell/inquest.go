@@ -14,13 +14,22 @@ type evidence struct {
 	heapOOM  bool   // V8 said that its heap is full
 	oomKill  bool   // the kernel has killed in this container since it started
 	killedBy string // why the cell killed it; empty: it didn't
+	verdict  *Verdict
 }
 
 // inquest says why a process ended.
 func inquest(e evidence) Exit {
+	x := byCode(e)
 	if e.status.Signaled() {
-		return bySignal(e)
+		x = bySignal(e)
 	}
+	if x.Verdict = e.verdict; x.Verdict != nil && x.Reason == "stopped" {
+		x.Reason = "it was replaced: " + explain(*e.verdict)
+	}
+	return x
+}
+
+func byCode(e evidence) Exit {
 	x := Exit{Code: e.status.ExitStatus()}
 	switch {
 	case e.heapOOM:

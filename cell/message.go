@@ -23,6 +23,11 @@ type message struct {
 	Error    *Error // of failed: never nil
 	Inflight int
 	Idle     time.Duration
+	N        int64  // of a ping; 0: it has no number
+	Done     int64  // requests that have ended
+	Counts   bool   // it says how many
+	Eye      string // of spare
+	Mark     string // of spare
 }
 
 // parseMessage reads a line from a channel. The code can write there as well
@@ -35,6 +40,9 @@ func parseMessage(line []byte) message {
 	}
 	m := message{T: text(raw["t"]), Reason: cut(text(raw["reason"]), maxReason)}
 	m.Inflight = int(number(raw["inflight"], 1<<30))
+	m.Eye, m.Mark = word(text(raw["eye"])), word(text(raw["mark"]))
+	m.N, m.Done = int64(number(raw["n"], 1<<50)), int64(number(raw["done"], 1<<50))
+	_, m.Counts = raw["done"].(float64)
 	m.Idle = time.Duration(number(raw["idle"], 1<<40)) * time.Millisecond
 	if m.T == "failed" {
 		e, _ := raw["error"].(map[string]any)

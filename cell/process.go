@@ -1,7 +1,6 @@
 package cell
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -14,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/cell/inspect"
+	"bulkhead/cell/watch"
 )
 
 // state is where a Node process is in its life. It only moves down the list.
@@ -45,19 +47,31 @@ type process struct {
 	left     time.Time // when it began leaving
 	goodbye  string    // why it said that it goes
 	killedBy string
+	limits   watch.Limits
+	stat     *os.File // its main thread's CPU time (proc_pid_schedstat); nil: unknown
+	eye      string   // names what tells the request (docs/cell.md)
+	heap     int      // MiB
+	verdict  *Verdict // the last
+	retired  bool     // told to stop after a verdict
 
 	heapOOM atomic.Bool
-	ready   chan struct{}   // closed when it is a spare
-	loaded  chan message    // serving or failed
-	pong    chan message    // the answer to the last ping
-	gone    chan struct{}   // closed after its inquest
-	output  *sync.WaitGroup // readers of its pipes
+	mark    mark
+	dying   atomic.Pointer[string] // whose turn it was when it said so
+	place   atomic.Pointer[string] // and where in the code
+	address chan inspect.Address   // of its inspector, while somebody waits for it
+	pongs   chan watch.Pong        // to the watchdog, the last one
+	ready   chan struct{}          // closed when it is a spare
+	loaded  chan message           // serving or failed
+	pong    chan message           // the answer to the last ping
+	gone    chan struct{}          // closed after its inquest
+	output  *sync.WaitGroup        // readers of its pipes
 }
 
 // command is how to start Node.
 type command struct {
 	node    string
 	harness string
+	heap    int // MiB, of the flags
 	flags   []string
 	env     []string
 	user    uint32 // 0: the cell's own
@@ -67,7 +81,8 @@ type command struct {
 // to print with its level; what it says on its channel to said; its end to
 // ended, once, after everything else.
 func startProcess(r *reaper, c command, n int, print func(*process, entry), said func(*process, message), ended func(*process, syscall.WaitStatus)) (*process, error) {
-	p := &process{number: n, started: time.Now(), ready: make(chan struct{}), loaded: make(chan message, 1), pong: make(chan message, 1), gone: make(chan struct{}), output: new(sync.WaitGroup)}
+	p := &process{number: n, started: time.Now(), ready: make(chan struct{}), loaded: make(chan message, 1), pong: make(chan message, 1), gone: make(chan struct{}), output: new(sync.WaitGroup),
+		address: make(chan inspect.Address, 1), pongs: make(chan watch.Pong, 1), heap: c.heap}
 	files, own, err := plumbing()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start a process: %w", err)
@@ -86,10 +101,11 @@ func startProcess(r *reaper, c command, n int, print func(*process, entry), said
 		return nil, fmt.Errorf("cannot start %s: %w", c.node, err)
 	}
 	p.pid, p.ipc = pid, own.ipc
+	p.stat, _ = os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, pid))
 	// The kernel ends the code before the cell when memory runs out.
 	os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 	p.output.Go(func() { p.read(own.stdout, "info", print) })
-	p.output.Go(func() { p.read(own.stderr, "error", print) })
+	p.output.Go(func() { p.readErrors(own.stderr, print) })
 	go p.listen(said)
 	go p.bury(status, own, ended)
 	return p, nil
@@ -136,15 +152,39 @@ func plumbing() (files []*os.File, own ends, err error) {
 	return []*os.File{null, outW, errW, theirs}, ends{outR, errR, conn.(*net.UnixConn)}, nil
 }
 
-var heapFull = []byte("JavaScript heap out of memory")
-
 func (p *process) read(f *os.File, level string, print func(*process, entry)) {
+	readLines(f, func(line []byte) { print(p, parseLine(line, level)) })
+}
+
+// readErrors reads stderr, on which Node speaks as well: of its inspector,
+// which is the cell's affair alone, and of its last moments.
+func (p *process) readErrors(f *os.File, print func(*process, entry)) {
+	var words obituary
 	readLines(f, func(line []byte) {
-		if line[0] != 0x1e && bytes.Contains(line, heapFull) {
-			p.heapOOM.Store(true)
+		if a, about := inspect.ParseLine(line); about {
+			if a != (inspect.Address{}) {
+				replace(p.address, a)
+			}
+			return
 		}
-		print(p, parseLine(line, level))
+		p.notice(words.read(line))
+		print(p, parseLine(line, "error"))
 	})
+}
+
+// replace puts v into a channel that keeps the last value.
+func replace[T any](ch chan T, v T) {
+	for {
+		select {
+		case ch <- v:
+			return
+		default:
+		}
+		select {
+		case <-ch:
+		default:
+		}
+	}
 }
 
 func (p *process) listen(said func(*process, message)) {
@@ -168,6 +208,7 @@ func (p *process) bury(status <-chan syscall.WaitStatus, own ends, ended func(*p
 	own.close()
 	<-read
 	ended(p, s)
+	p.stat.Close()
 	close(p.gone)
 }
 

@@ -10,4 +10,5 @@ type (
 	Status  = cellctl.Status
 	Exit    = cellctl.Exit
 	Event   = cellctl.Event
+	Verdict = cellctl.Verdict
 )

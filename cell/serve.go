@@ -100,6 +100,7 @@ func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
 			defer c.mu.Unlock()
 			if p.state == loading {
 				p.state, p.since = serving, time.Now()
+				c.dog.guard(p)
 			}
 			return p, nil
 		}

@@ -69,6 +69,7 @@ func (c *Cell) findSpare() *process {
 func (c *Cell) assign(p *process, req Request) {
 	c.sockets++
 	p.state, p.function, p.version = loading, req.Function, req.Version
+	p.limits = watchLimits(req.Limits)
 	p.socket = socketName(req.Function, c.sockets)
 	c.taken = time.Now()
 	c.notify()

@@ -73,15 +73,16 @@ func TestMain(m *testing.M) {
 
 // testCell is a cell process, outside a container, and a control connection.
 type testCell struct {
-	dir    string
-	cmd    *exec.Cmd
-	conn   net.Conn
-	lines  chan map[string]any // log lines
-	seen   []map[string]any    // those that nobody has waited for yet
-	events chan Event
-	mu     sync.Mutex
-	nextID int64
-	reply  map[int64]chan Reply
+	dir      string
+	cmd      *exec.Cmd
+	conn     net.Conn
+	lines    chan map[string]any // log lines
+	seen     []map[string]any    // those that nobody has waited for yet
+	events   chan Event          // exits
+	verdicts chan Event
+	mu       sync.Mutex
+	nextID   int64
+	reply    map[int64]chan Reply
 }
 
 // startTestCell runs the real binary; env adds to its environment.
@@ -101,7 +102,7 @@ func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &testCell{dir: dir, lines: make(chan map[string]any, 1000), events: make(chan Event, 16), reply: map[int64]chan Reply{}}
+	c := &testCell{dir: dir, lines: make(chan map[string]any, 1000), events: make(chan Event, 16), verdicts: make(chan Event, 16), reply: map[int64]chan Reply{}}
 	c.cmd = exec.Command(bin)
 	c.cmd.Env = append(append(os.Environ(), "BULKHEAD_CELL_DIR="+c.dir, "BULKHEAD_CELL_NODE="+nodeBinary(tb), "BULKHEAD_CELL_HARNESS="+harness, "BULKHEAD_CELL_USERS=one", "GORACE=halt_on_error=1"), env...)
 	c.cmd.Stderr = os.Stderr
@@ -120,16 +121,21 @@ func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
 
 func (c *testCell) readLog(r io.Reader) {
 	for s := bufio.NewScanner(r); s.Scan(); {
-		var m map[string]any
-		if json.Unmarshal(s.Bytes(), &m) != nil {
-			m = map[string]any{"broken": s.Text()}
-		}
-		select {
-		case c.lines <- m:
-		default:
-		}
+		c.take(s.Bytes())
 	}
 	close(c.lines)
+}
+
+// take takes a line of the log.
+func (c *testCell) take(line []byte) {
+	var m map[string]any
+	if json.Unmarshal(line, &m) != nil {
+		m = map[string]any{"broken": string(line)}
+	}
+	select {
+	case c.lines <- m:
+	default:
+	}
 }
 
 func (c *testCell) dial(tb testing.TB) {
@@ -142,7 +148,15 @@ func (c *testCell) dial(tb testing.TB) {
 	go func() {
 		for s := bufio.NewScanner(c.conn); s.Scan(); {
 			var e Event
-			if json.Unmarshal(s.Bytes(), &e); e.Event != "" {
+			switch json.Unmarshal(s.Bytes(), &e); e.Event {
+			case "":
+			case "verdict":
+				c.verdicts <- e
+				continue
+			case "log":
+				c.take(s.Bytes())
+				continue
+			default:
 				c.events <- e
 				continue
 			}

@@ -1,0 +1,170 @@
+package cell
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"bulkhead/cell/inspect"
+	"bulkhead/cell/watch"
+)
+
+// What a break-in may take. Starting an inspector in a busy process on a busy
+// machine takes up to 200 ms.
+const (
+	breakInTime  = 750 * time.Millisecond // until the code is paused
+	recoverTime  = 750 * time.Millisecond // from then until the event loop answers again
+	answerTime   = 100 * time.Millisecond // of that, after each turn that was ended
+	sightTime    = 150 * time.Millisecond // for finding out where and whose the code is
+	stormSights  = 5
+	sightsApart  = 3 * time.Millisecond
+	afterBreakIn = 1 << 40 // numbers the ping after a break-in
+)
+
+// breakIn pauses the code, completes and pronounces the verdict, and ends the
+// turn. The error says why the process could not be brought to reason; told,
+// that the verdict was pronounced all the same.
+func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
+	deadline := time.Now().Add(breakInTime)
+	a, err := c.openInspector(p, deadline)
+	if err != nil {
+		return false, err
+	}
+	s, err := inspect.Attach(a, p.eye, deadline)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	find := locate
+	if v.Kind == watch.Storm {
+		find = sample
+	}
+	sight, err := find(s)
+	if err != nil {
+		return false, err
+	}
+	v.Request, v.Where, v.In = sight.Request, sight.Where, sight.In
+	c.pronounce(p, *v)
+	return true, c.revive(p, s)
+}
+
+// openInspector has the process listen for a debugger (SIGUSR1) and returns
+// where it does.
+func (c *Cell) openInspector(p *process, deadline time.Time) (inspect.Address, error) {
+	select {
+	case <-p.address: // said by the code, or before it closed the last one
+	default:
+	}
+	c.reaper.kill(p.pid, syscall.SIGUSR1)
+	select {
+	case a := <-p.address:
+		return a, nil
+	case <-p.gone:
+	case <-time.After(time.Until(deadline)):
+	}
+	return inspect.Address{}, errors.New("the process does not open its inspector")
+}
+
+// locate looks at the paused code until it is seen where and whose it is. A
+// pause may come between two callbacks: then the code is in the next one.
+func locate(s *inspect.Session) (inspect.Sight, error) {
+	var seen []inspect.Sight
+	for end := time.Now().Add(sightTime); ; {
+		sight, err := s.Look()
+		if err != nil {
+			return sight, err
+		}
+		seen = append(seen, sight)
+		if sight.Request != "" && sight.Where != "" || time.Now().After(end) {
+			return mostOften(seen), nil
+		}
+		if sight.Where == "" {
+			err = s.Step()
+		} else {
+			err = s.Again(sightsApart)
+		}
+		if err != nil {
+			return sight, err
+		}
+	}
+}
+
+// sample looks several times, at different turns: a storm is many of them, with
+// others' in between. What is seen most often is it.
+func sample(s *inspect.Session) (inspect.Sight, error) {
+	var seen []inspect.Sight
+	for {
+		sight, err := s.Look()
+		if err != nil {
+			return sight, err
+		}
+		if seen = append(seen, sight); len(seen) == stormSights {
+			return mostOften(seen), nil
+		}
+		if err := s.Again(sightsApart); err != nil {
+			return sight, err
+		}
+	}
+}
+
+// mostOften is, of several sights, the one of the request seen most often and
+// there of a place, if any has one.
+func mostOften(seen []inspect.Sight) inspect.Sight {
+	count := map[string]int{}
+	for _, s := range seen {
+		if s.Request != "" {
+			count[s.Request]++
+		}
+	}
+	best := seen[len(seen)-1]
+	for _, s := range seen {
+		switch {
+		case count[s.Request] > count[best.Request]:
+			best = s
+		case s.Request == best.Request && best.Where == "":
+			best = s
+		}
+	}
+	return best
+}
+
+// revive ends the turn that the process is paused in, and the next, until its
+// event loop answers.
+func (c *Cell) revive(p *process, s *inspect.Session) error {
+	p.tell(map[string]any{"op": "ping", "n": afterBreakIn})
+	deadline := time.Now().Add(recoverTime)
+	s.Extend(deadline)
+	for {
+		if err := s.Terminate(); err != nil {
+			return err
+		}
+		if answers(p, min(answerTime, time.Until(deadline))) {
+			return nil
+		}
+		if p.isGone() || time.Now().After(deadline) {
+			return errors.New("the event loop does not answer")
+		}
+		if err := s.Pause(); err != nil {
+			return err
+		}
+		if _, err := locate(s); err != nil {
+			return err
+		}
+	}
+}
+
+// answers waits for the answer to the ping after a break-in.
+func answers(p *process, wait time.Duration) bool {
+	for deadline := time.After(wait); ; {
+		select {
+		case pong := <-p.pongs:
+			if pong.N == afterBreakIn {
+				return true
+			}
+		case <-p.gone:
+			return false
+		case <-deadline:
+			return false
+		}
+	}
+}

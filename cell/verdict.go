@@ -1,0 +1,102 @@
+package cell
+
+import (
+	"fmt"
+
+	"bulkhead/cell/watch"
+)
+
+// enforce stops what has passed a limit: it finds out whose it is, tells the
+// runner, ends the code's turn and, where that does not help, the process. Of
+// a process that was interfered with nobody knows what state it is in, so it
+// serves no longer: it finishes what it has and goes.
+func (c *Cell) enforce(p *process, b watch.Breach) {
+	v := Verdict{Kind: b.Kind, Limit: b.Limit.Milliseconds(), Measured: b.Measured.Milliseconds()}
+	again := c.taint(p)
+	if b.Kind == watch.Idle {
+		c.pronounce(p, v)
+		c.retire(p)
+		return
+	}
+	if b.Kind == watch.Storm && again {
+		v.Killed, v.Request = true, p.mark.read()
+		c.pronounce(p, v)
+		c.kill(p, explain(v))
+		return
+	}
+	told, err := c.breakIn(p, &v)
+	if err != nil {
+		v.Killed = true
+		if v.Request == "" {
+			v.Request = p.mark.read()
+		}
+		if told {
+			c.sentence(p, v)
+		} else {
+			c.pronounce(p, v)
+		}
+		c.kill(p, explain(v))
+		return
+	}
+	p.tell(map[string]string{"op": "blind"})
+	c.retire(p)
+}
+
+// taint takes p out of service, and tells whether it was already: the version's
+// next request gets another process.
+func (c *Cell) taint(p *process) (already bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.state != serving {
+		return true
+	}
+	c.leave(p)
+	return false
+}
+
+// retire lets a tainted process finish what it has.
+func (c *Cell) retire(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !p.retired && p.state == leaving {
+		p.retired = true
+		go func() {
+			p.tell(map[string]string{"op": "stop"})
+			c.expect(p, stopGrace)
+		}()
+	}
+}
+
+// sentence keeps a verdict for the inquest.
+func (c *Cell) sentence(p *process, v Verdict) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.verdict = &v
+}
+
+// pronounce keeps a verdict and tells everyone.
+func (c *Cell) pronounce(p *process, v Verdict) {
+	c.sentence(p, v)
+	c.log.log(entry{Function: p.function, Version: short(p.version), Request: v.Request, Level: "platform", Message: explain(v)})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broadcast(Event{Event: "verdict", Function: p.function, Version: p.version, Socket: p.socket, Verdict: &v})
+}
+
+// explain says what happened in a sentence for the tenant.
+func explain(v Verdict) string {
+	what := map[string]string{
+		watch.Block: "its code did not return to the event loop and used %d ms of CPU, over the limit of %d ms",
+		watch.Stall: "its code blocked the event loop for %d ms without working, over three times the limit of %d ms",
+		watch.Storm: "its code used %d ms of CPU without finishing a request, over the limit of %d ms",
+		watch.Idle:  "its code used %d ms of CPU with no request in flight, over the limit of %d ms",
+	}[v.Kind]
+	s := fmt.Sprintf(what, v.Measured, v.Limit)
+	if v.Where != "" {
+		s += ", at " + v.Where
+	}
+	if v.Killed {
+		s += "; it could not be interrupted, so its process was killed"
+	}
+	return s
+}

@@ -1,0 +1,160 @@
+package cell
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"bulkhead/cell/watch"
+	"bulkhead/internal/cellctl"
+)
+
+// maxLimit is the longest limit, in milliseconds.
+const maxLimit = 24 * 60 * 60 * 1000
+
+// ward is a process that the watchdog looks at. Only the watchdog's goroutine
+// touches it, but for held.
+type ward struct {
+	p    *process
+	rule watch.Watch
+	due  time.Time
+	held atomic.Bool // it is being broken into: not to be looked at
+	torn atomic.Bool // it was, since the last look
+}
+
+// watchdog looks at every process that has code, in one goroutine that sleeps
+// while there is none.
+type watchdog struct {
+	c     *Cell
+	start time.Time
+	fresh chan *process
+	wards map[*process]*ward
+}
+
+func newWatchdog(c *Cell) *watchdog {
+	return &watchdog{c: c, start: time.Now(), fresh: make(chan *process, 64), wards: map[*process]*ward{}}
+}
+
+// guard has p watched from now on, if it has limits.
+func (d *watchdog) guard(p *process) {
+	if p.limits != (watch.Limits{}) {
+		d.fresh <- p
+	}
+}
+
+// run looks until ctx is cancelled.
+func (d *watchdog) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-d.fresh:
+			d.take(p)
+		case <-timer.C:
+		}
+		timer.Reset(d.round())
+	}
+}
+
+func (d *watchdog) take(p *process) {
+	if _, err := p.cpuTime(); err != nil {
+		d.c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process is not watched: its CPU time can't be read: " + err.Error()})
+		return
+	}
+	d.wards[p] = &ward{p: p, rule: watch.Watch{Limits: p.limits}, due: time.Now()}
+}
+
+// round looks at whoever is due and returns the time until the next is.
+func (d *watchdog) round() time.Duration {
+	next := time.Hour
+	for p, w := range d.wards {
+		now := time.Now()
+		if !w.due.After(now) && !d.look(w, now) {
+			delete(d.wards, p)
+			continue
+		}
+		next = min(next, w.due.Sub(now))
+	}
+	return max(next, 0)
+}
+
+// look takes one sample and does what the rules say. False: the process is
+// gone.
+func (d *watchdog) look(w *ward, now time.Time) bool {
+	if w.held.Load() {
+		w.due = now.Add(w.rule.Limits.Interval())
+		return !w.p.isGone()
+	}
+	if w.torn.Swap(false) {
+		w.rule.Forget()
+	}
+	cpu, err := w.p.cpuTime()
+	if err != nil {
+		return false
+	}
+	s := watch.Sample{At: now, CPU: cpu}
+	select {
+	case pong := <-w.p.pongs:
+		s.Pong = &pong
+	default:
+	}
+	n := w.rule.Look(s)
+	w.due = d.align(now, n)
+	if n.Ping != 0 {
+		w.p.tell(map[string]any{"op": "ping", "n": n.Ping})
+	}
+	if n.Breach != nil {
+		w.held.Store(true)
+		go func() {
+			d.c.enforce(w.p, *n.Breach)
+			w.torn.Store(true)
+			w.held.Store(false)
+		}()
+	}
+	return true
+}
+
+// align puts a look that need not be exact on a grid that all processes share,
+// so that a container full of idle ones wakes up once for all of them.
+func (d *watchdog) align(now time.Time, n watch.Next) time.Time {
+	if n.Exact {
+		return now.Add(n.In)
+	}
+	return now.Add(n.In - now.Sub(d.start)%n.In)
+}
+
+// cpuTime reads how long the process's main thread has run (the first number
+// of proc_pid_schedstat, in nanoseconds).
+func (p *process) cpuTime() (time.Duration, error) {
+	var b [64]byte
+	n, err := p.stat.ReadAt(b[:], 0)
+	if n == 0 {
+		return 0, err
+	}
+	first, _, _ := bytes.Cut(b[:n], []byte(" "))
+	ns, err := strconv.ParseInt(string(first), 10, 64)
+	return time.Duration(ns), err
+}
+
+// isGone tells whether the process has ended.
+func (p *process) isGone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// watchLimits are the limits that a serve asks for.
+func watchLimits(l *cellctl.Limits) watch.Limits {
+	if l == nil {
+		return watch.Limits{}
+	}
+	ms := func(n int64) time.Duration { return time.Duration(min(max(n, 0), maxLimit)) * time.Millisecond }
+	return watch.Limits{Block: ms(l.Block), CPU: ms(l.CPU), Background: ms(l.Background)}
+}
