@@ -24,14 +24,14 @@ const (
 
 // Config is what a Cell needs to know.
 type Config struct {
-	Dir     string    // holds control.sock and the processes' sockets
-	Node    string    // path of the Node binary
-	Harness string    // directory of the harness
-	Flags   []string  // for node, before the harness
-	Env     []string  // for node, all of it
-	Cgroup  string    // root of the cgroup file system
-	Limits  Limits    // LimitsFor the container's memory
-	Logs    io.Writer // the container's log
+	Dir     string                // holds control.sock and the processes' sockets
+	Node    string                // path of the Node binary
+	Harness string                // directory of the harness
+	Flags   func(Limits) []string // for node, before the harness
+	Env     []string              // for node, all of it
+	Cgroup  string                // root of the cgroup file system
+	Limits  Limits                // LimitsFor the container's memory
+	Logs    io.Writer             // the container's log
 	PeerOK  func(pid, uid int) bool
 	OneUser bool // processes run as the cell does, even where they could have users of their own
 }
@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 		procs: map[*process]bool{}, slots: map[key]*slot{}, exits: map[string]Exit{}, conns: map[*conn]bool{},
 		changed: make(chan struct{}), number: 0,
 	}
-	c.command = command{node: cfg.Node, harness: cfg.Harness, flags: cfg.Flags, env: cfg.Env}
+	c.command = command{node: cfg.Node, harness: cfg.Harness, heap: cfg.Limits.HeapMiB, flags: cfg.Flags(cfg.Limits), env: cfg.Env}
 	defer c.log.close()
 	defer c.reaper.close()
 	c.dog = newWatchdog(c)
@@ -105,6 +105,7 @@ func Run(ctx context.Context, cfg Config) error {
 	<-watched
 	control.Close()
 	<-accepted
+	c.log.drain()
 	c.closeConns()
 	return nil
 }

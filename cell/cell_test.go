@@ -274,7 +274,7 @@ func TestTerminate(t *testing.T) {
 	if got := <-answer; !strings.HasSuffix(got, `"done"`) {
 		t.Errorf("the request in flight got %q", got)
 	}
-	for range c.lines { // until the cell has closed its output
+	for range c.output { // until the cell has closed its output
 	}
 	if err := c.cmd.Wait(); err != nil {
 		t.Errorf("the cell ended with %v", err)

@@ -31,7 +31,7 @@ func FromEnvironment(getenv func(string) string) Config {
 		Dir:     cmp.Or(getenv("BULKHEAD_CELL_DIR"), imageDir),
 		Node:    cmp.Or(getenv("BULKHEAD_CELL_NODE"), imageNode),
 		Harness: harness,
-		Flags:   NodeFlags(limits, harness),
+		Flags:   func(l Limits) []string { return NodeFlags(l, harness) },
 		Env:     []string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/usr/bin", "LANG=C.UTF-8", "TZ=UTC", "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json"},
 		Cgroup:  cgroupRoot,
 		Limits:  limits,

@@ -32,7 +32,7 @@ func startContainer(t *testing.T, extra ...string) *testCell {
 	}
 	defer docker.Close()
 	img := testImage(t, docker)
-	c := &testCell{lines: make(chan map[string]any, 1000), events: make(chan Event, 16), verdicts: make(chan Event, 16), reply: map[int64]chan Reply{}}
+	c := &testCell{output: make(chan string, 1000), lines: make(chan map[string]any, 1000), events: make(chan Event, 16), verdicts: make(chan Event, 16), reply: map[int64]chan Reply{}}
 	if c.dir, err = os.MkdirTemp("", "cell"); err != nil {
 		t.Fatal(err)
 	}

@@ -145,11 +145,12 @@ func (c *Cell) converse(k *conn) {
 			k.send(Reply{ID: req.ID, Error: &Error{Status: 400, Code: "bad_request", Message: "cannot read the request: " + err.Error()}})
 			continue
 		}
-		answer := c.begin(req)
+		answer := c.begin(k, req)
 		pending.Go(func() { k.send(answer(ctx)) })
 	}
 	cancel()
 	pending.Wait()
+	c.log.dismiss(k)
 	c.mu.Lock()
 	delete(c.conns, k)
 	c.mu.Unlock()
@@ -158,7 +159,7 @@ func (c *Cell) converse(k *conn) {
 
 // begin takes a request up, in the order in which they came; what it returns
 // waits for the answer.
-func (c *Cell) begin(req Request) func(context.Context) Reply {
+func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	switch req.Op {
 	case "serve":
 		wait := c.Serve(req)
@@ -174,8 +175,16 @@ func (c *Cell) begin(req Request) func(context.Context) Reply {
 		return func(context.Context) Reply { return Reply{ID: req.ID, Spares: spares, Processes: all} }
 	case "inquest":
 		return func(context.Context) Reply { return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)} }
+	case "limit":
+		err := c.Limit(req.Memory)
+		return func(context.Context) Reply { return Reply{ID: req.ID, Error: err} }
+	case "logs":
+		if c.log.assign(k) {
+			c.talking.Go(func() { c.sendLogs(k) })
+		}
+		return func(context.Context) Reply { return Reply{ID: req.ID} }
 	}
-	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status or inquest", cut(req.Op, 64))}
+	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status, inquest, limit or logs", cut(req.Op, 64))}
 	return func(context.Context) Reply { return Reply{ID: req.ID, Error: e} }
 }
 

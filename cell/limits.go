@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -76,4 +77,41 @@ func oomKills(root string) int64 {
 		}
 	}
 	return 0
+}
+
+// Limit tells the cell what memory the container has now, in bytes. Processes
+// that serve keep the heap they have; a spare with another is replaced.
+func (c *Cell) Limit(memory int64) *Error {
+	if memory <= 0 {
+		return &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("cannot limit the memory to %d bytes: want more than 0", memory)}
+	}
+	c.mu.Lock()
+	l := LimitsFor(memory)
+	if l == c.cfg.Limits {
+		c.mu.Unlock()
+		return nil
+	}
+	c.cfg.Limits = l
+	c.command.heap, c.command.flags = l.HeapMiB, c.cfg.Flags(l)
+	var old []*process
+	for p := range c.procs {
+		if p.state <= spare && p.heap != l.HeapMiB {
+			c.leave(p) // so that nobody takes it
+			old = append(old, p)
+		}
+	}
+	c.notify()
+	c.mu.Unlock()
+	c.log.platform("the container's memory is %d MiB now: %d processes of %d MiB heap at most", l.Memory/mib, l.Processes, l.HeapMiB)
+	for _, p := range old {
+		c.kill(p, "the heap's size is another now")
+	}
+	return nil
+}
+
+// outgrown tells whether p was started with another heap than is due.
+func (c *Cell) outgrown(p *process) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p.heap != c.command.heap
 }

@@ -1,11 +1,9 @@
 package cell
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -77,34 +75,6 @@ func TestVictim(t *testing.T) {
 		if got := victim(tc.all); got != tc.want {
 			t.Errorf("%s: got %+v, want %+v", tc.name, got, tc.want)
 		}
-	}
-}
-
-// A flood is cut to the rate, and the first line after it says how much is
-// missing.
-func TestLogFlood(t *testing.T) {
-	var mu sync.Mutex
-	now := time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC)
-	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	var out bytes.Buffer
-	l := newLogger(&out, clock)
-	for range 10 * lineBurst {
-		l.log(entry{Level: "info", Message: "flood"})
-	}
-	mu.Lock()
-	now = now.Add(10 * time.Second)
-	mu.Unlock()
-	l.log(entry{Level: "info", Message: "after"})
-	l.close()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if n := strings.Count(out.String(), `"flood"`); n > lineBurst {
-		t.Errorf("%d lines were written, at most %d are allowed", n, lineBurst)
-	}
-	if gap := lines[len(lines)-2]; !strings.Contains(gap, "lines were dropped here") || !strings.Contains(gap, `"level":"platform"`) {
-		t.Errorf("the gap is not marked: %s", gap)
-	}
-	if !strings.Contains(lines[len(lines)-1], `"after"`) {
-		t.Errorf("the last line is %s", lines[len(lines)-1])
 	}
 }
 

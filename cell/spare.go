@@ -150,6 +150,9 @@ func (c *Cell) bootSpare(ctx context.Context) error {
 	case <-p.ready:
 		return nil
 	case <-p.gone:
+		if c.outgrown(p) {
+			return nil
+		}
 		return fmt.Errorf("a spare process ended before it was ready: %s", p.goodbye)
 	case <-ctx.Done():
 		c.kill(p, "the cell is stopping")

@@ -76,7 +76,8 @@ type testCell struct {
 	dir      string
 	cmd      *exec.Cmd
 	conn     net.Conn
-	lines    chan map[string]any // log lines
+	output   chan string         // lines that the cell prints
+	lines    chan map[string]any // of the log
 	seen     []map[string]any    // those that nobody has waited for yet
 	events   chan Event          // exits
 	verdicts chan Event
@@ -102,7 +103,7 @@ func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &testCell{dir: dir, lines: make(chan map[string]any, 1000), events: make(chan Event, 16), verdicts: make(chan Event, 16), reply: map[int64]chan Reply{}}
+	c := &testCell{dir: dir, output: make(chan string, 1000), lines: make(chan map[string]any, 1000), events: make(chan Event, 16), verdicts: make(chan Event, 16), reply: map[int64]chan Reply{}}
 	c.cmd = exec.Command(bin)
 	c.cmd.Env = append(append(os.Environ(), "BULKHEAD_CELL_DIR="+c.dir, "BULKHEAD_CELL_NODE="+nodeBinary(tb), "BULKHEAD_CELL_HARNESS="+harness, "BULKHEAD_CELL_USERS=one", "GORACE=halt_on_error=1"), env...)
 	c.cmd.Stderr = os.Stderr
@@ -121,12 +122,15 @@ func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
 
 func (c *testCell) readLog(r io.Reader) {
 	for s := bufio.NewScanner(r); s.Scan(); {
-		c.take(s.Bytes())
+		select {
+		case c.output <- s.Text():
+		default:
+		}
 	}
-	close(c.lines)
+	close(c.output)
 }
 
-// take takes a line of the log.
+// take takes an event of the log.
 func (c *testCell) take(line []byte) {
 	var m map[string]any
 	if json.Unmarshal(line, &m) != nil {
@@ -170,6 +174,7 @@ func (c *testCell) dial(tb testing.TB) {
 			}
 		}
 	}()
+	c.ask(tb, Request{Op: "logs"})
 }
 
 // ask sends a request and waits for its reply.
