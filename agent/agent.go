@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/internal/allot"
 	"bulkhead/internal/etcd"
@@ -18,14 +19,16 @@ import (
 type Agent struct {
 	cfg      Config
 	book     *book
-	uids     *allot.Numbers
+	cells    *cells.Cells
 	observer *observer
 	executor *executor
 	presence *etcd.Presence
 
 	lives   map[string]*life              // by instance
+	doors   map[string]*door              // by instance
 	follows map[string]context.CancelFunc // by tenant: whose functions are watched
 	changes chan func()                   // what watches and workers bring to the loop
+	poked   chan struct{}                 // a cell was taken
 	room    chan struct{}                 // a place for each worker
 	work    sync.WaitGroup                // watches and workers
 	ready   chan struct{}                 // closed after the first round
@@ -57,13 +60,27 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
-	return &Agent{
-		cfg: c, book: book, uids: uids,
-		observer: newObserver(p, c.Services, c.Containers),
-		executor: &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log},
-		lives:    map[string]*life{}, follows: map[string]context.CancelFunc{},
-		changes: make(chan func()), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
-	}, nil
+	a := &Agent{
+		cfg: c, book: book,
+		lives: map[string]*life{}, doors: map[string]*door{}, follows: map[string]context.CancelFunc{},
+		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
+	}
+	config := cellsConfig(c, uids)
+	config.Notify = a.poke
+	if a.cells, err = cells.Open(config); err != nil {
+		return nil, fmt.Errorf("cannot make agent: %w", err)
+	}
+	a.observer = newObserver(p, c.Services, c.Engine, a.cells)
+	a.executor = &executor{paths: p, services: c.Services, cells: a.cells, log: c.Log}
+	return a, nil
+}
+
+// poke has the loop look soon.
+func (a *Agent) poke() {
+	select {
+	case a.poked <- struct{}{}:
+	default:
+	}
 }
 
 // Ready is closed once the agent has looked at its host for the first time,
@@ -77,6 +94,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer a.work.Wait()
 	defer cancel()
+	defer a.closeDoors()
+	a.work.Go(func() { a.cells.Keep(ctx) })
 	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL)
 	defer a.presence.Close()
 	if err := a.present(); err != nil {
@@ -127,7 +146,8 @@ func (a *Agent) loop(ctx context.Context) {
 			change()
 			a.drain()
 		case <-a.cfg.Services.Events():
-		case <-a.cfg.Containers.Events():
+		case <-a.cfg.Engine.Events():
+		case <-a.poked:
 		case <-timer.C:
 		}
 		next := a.cfg.Tick
@@ -167,4 +187,10 @@ func (a *Agent) follow(ctx context.Context, take func(etcd.Batch), prefixes ...s
 			a.send(ctx, func() { take(b) })
 		}
 	})
+}
+
+func (a *Agent) closeDoors() {
+	for _, d := range a.doors {
+		d.close()
+	}
 }

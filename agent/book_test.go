@@ -44,12 +44,11 @@ func TestBookIsTheSameAfterAReboot(t *testing.T) {
 		event(t, cluster.FunctionKey("acme", "hello.v2"), cluster.Function{File: "hello.js", Code: "1"}, 8),
 	}})
 
-	uid := func(string) (int, error) { return FirstUID, nil }
-	again := testBook(t, dir).desired(cluster.Paths{Run: "/run"}, uid)["acme.0"]
+	again := testBook(t, dir).desired(cluster.Paths{Run: "/run"})["acme.0"]
 	if again.Missing != "" || again.Revision != 7 || len(again.Units) != 4 || len(again.Functions) != 1 {
 		t.Fatalf("after a reboot: %+v", again)
 	}
-	if before := b.desired(cluster.Paths{Run: "/run"}, uid)["acme.0"]; before.Config() != again.Config() {
+	if before := b.desired(cluster.Paths{Run: "/run"})["acme.0"]; before.Config() != again.Config() {
 		t.Error("a reboot changes what the runner is told")
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"bulkhead/agent/cells"
+	"bulkhead/internal/allot"
 )
 
 // Cleanup removes every instance from a host: units, containers and
@@ -18,8 +21,16 @@ func Cleanup(ctx context.Context, c Config) error {
 		return err
 	}
 	p := c.Host.Paths
-	o := newObserver(p, c.Services, c.Containers)
-	x := &executor{paths: p, services: c.Services, containers: c.Containers, log: c.Log}
+	uids, err := allot.Open(filepath.Join(p.State, "uids.json"), FirstUID, lastUID)
+	if err != nil {
+		return fmt.Errorf("cannot clean up: %w", err)
+	}
+	all, err := cells.Open(cellsConfig(c, uids))
+	if err != nil {
+		return fmt.Errorf("cannot clean up: %w", err)
+	}
+	o := newObserver(p, c.Services, c.Engine, all)
+	x := &executor{paths: p, services: c.Services, cells: all, log: c.Log}
 	var errs []error
 	// What instances share goes in a second round, when neither needs it.
 	for range 2 {
@@ -37,6 +48,7 @@ func Cleanup(ctx context.Context, c Config) error {
 			}
 		}
 	}
+	errs = append(errs, all.RemoveAll(ctx), c.Services.Remove(ctx, CellsSlice))
 	for _, path := range []string{instancesDir(p), filepath.Join(p.State, "desired"), filepath.Join(p.State, "uids.json")} {
 		errs = append(errs, os.RemoveAll(path))
 	}

@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 )
 
@@ -22,11 +23,12 @@ const (
 
 // Config is what an agent needs to know.
 type Config struct {
-	Host       cluster.Host     // its presence; Since is set by the agent
-	Etcd       *clientv3.Client // stays the caller's to close
-	Services   Services
-	Containers Containers
-	Log        *slog.Logger
+	Host     cluster.Host     // its presence; Since is set by the agent
+	Etcd     *clientv3.Client // stays the caller's to close
+	Services Services
+	Engine   cells.Engine
+	Pool     cells.Pool // blank cells to keep; the zero value keeps none
+	Log      *slog.Logger
 
 	// TTL is how long the host and its instances stay in etcd when the agent
 	// no longer says that they are there. Default 10 s.
@@ -46,8 +48,8 @@ func (c Config) withDefaults() (Config, error) {
 	if err := cluster.CheckHost(c.Host.Name); err != nil {
 		return c, fmt.Errorf("cannot make agent: %w", err)
 	}
-	if c.Services == nil || c.Containers == nil || c.Etcd == nil {
-		return c, errors.New("cannot make agent: want etcd, services and containers")
+	if c.Services == nil || c.Engine == nil || c.Etcd == nil {
+		return c, errors.New("cannot make agent: want etcd, services and an engine")
 	}
 	for _, p := range []string{c.Host.Paths.Run, c.Host.Paths.State} {
 		if !filepath.IsAbs(p) {

@@ -1,40 +1,40 @@
 package agent
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"math"
+	"path/filepath"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
+	"bulkhead/internal/allot"
 )
 
-// Config identifies what of a spec can't be changed without making a new
-// container.
-func (s ContainerSpec) Config() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "v1 %s %d %d %s %s", s.Image, s.UID, s.Tmp, s.Cell, s.Slice))
-	return hex.EncodeToString(sum[:8])
+// cellSpec says what an instance wants of its cell.
+func cellSpec(paths cluster.Paths, p cluster.Placement) cells.Spec {
+	return cells.Spec{
+		Image:  p.Image,
+		Limits: limitsOf(p.Resources),
+		Tmp:    int64(p.Resources.Tmp),
+		At:     paths.InstanceDir(p.Instance).Cell(),
+	}
 }
 
-// containerSpec says how the container of a placement is made on a host.
-func containerSpec(paths cluster.Paths, p cluster.Placement, uid int) (ContainerSpec, error) {
-	tenant, n, err := cluster.ParseInstance(p.Instance)
-	if err != nil {
-		return ContainerSpec{}, err
-	}
-	return ContainerSpec{
-		Name:     cluster.ContainerName(p.Instance),
-		Tenant:   tenant,
-		Instance: p.Instance,
-		Image:    p.Image,
-		UID:      uid,
-		Tmp:      int64(p.Resources.Tmp),
-		Cell:     paths.InstanceDir(p.Instance).Cell(),
-		Slice:    cluster.InstanceSlice(tenant, n),
-		Limits: Limits{
-			Memory: int64(p.Resources.Memory),
-			CPU:    int64(math.Round(p.Resources.CPU * 1e9)),
-			Pids:   int64(p.Resources.Pids),
-		},
-	}, nil
+func limitsOf(r cluster.Resources) cells.Limits {
+	return cells.Limits{Memory: int64(r.Memory), CPU: int64(math.Round(r.CPU * 1e9)), Pids: int64(r.Pids)}
 }
+
+// cellsConfig is how a host's cells are kept. Blank ones are made as most
+// tenants want theirs: with the defaults.
+func cellsConfig(c Config, uids *allot.Numbers) cells.Config {
+	blank := cluster.DefaultSpec().Resources
+	return cells.Config{
+		Dir: filepath.Join(c.Host.Paths.Run, "cells"), Slice: CellsSlice,
+		Engine: c.Engine, UIDs: uids, Log: c.Log.With("part", "cells"),
+		Blank: cells.Spec{Limits: limitsOf(blank), Tmp: int64(blank.Tmp)},
+		Pool:  c.Pool,
+	}
+}
+
+// CellsSlice holds the containers of all cells. No tenant's slice has that
+// name: no tenant's begins with an underscore.
+const CellsSlice = "bulkhead-_cells.slice"

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/units"
 )
@@ -21,7 +22,7 @@ type Want struct {
 	Revision  int64        // of the placement
 	Units     []units.Unit // tenant's slice, instance's slice, socket, service
 	Missing   string       // why it can't be worked on yet; empty: it can
-	Container ContainerSpec
+	Cell      cells.Spec
 	Keys      []byte // RunnerConfig as JSON
 	Functions map[string]cluster.Function
 	// FunctionsRevision is the revision that Functions are as of.
@@ -52,14 +53,14 @@ func unitNames(instance string) ([]string, error) {
 
 // desired puts together what the book holds. Every placed instance is in it,
 // with Missing saying what keeps it from being worked on.
-func (b *book) desired(paths cluster.Paths, uid func(instance string) (int, error)) Desired {
+func (b *book) desired(paths cluster.Paths) Desired {
 	d := Desired{}
 	for instance, p := range b.placements {
 		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not read yet"}
 		if f := b.functions[p.value.Tenant]; f != nil {
 			w.Functions, w.FunctionsRevision, w.Missing = f.values, f.revision, ""
 		}
-		if err := b.complete(&w, paths, uid); err != nil {
+		if err := b.complete(&w, paths); err != nil {
 			w.Missing = err.Error()
 		}
 		d[instance] = w
@@ -67,7 +68,7 @@ func (b *book) desired(paths cluster.Paths, uid func(instance string) (int, erro
 	return d
 }
 
-func (b *book) complete(w *Want, paths cluster.Paths, uid func(string) (int, error)) error {
+func (b *book) complete(w *Want, paths cluster.Paths) error {
 	p := w.Placement
 	names, err := unitNames(p.Instance)
 	if err != nil {
@@ -80,13 +81,10 @@ func (b *book) complete(w *Want, paths cluster.Paths, uid func(string) (int, err
 		}
 		w.Units = append(w.Units, units.Unit{Name: name, Text: u.value})
 	}
-	id, err := uid(p.Instance)
-	if err != nil {
-		return err
-	}
-	if w.Container, err = containerSpec(paths, p, id); err != nil {
-		return err
-	}
+	w.Cell = cellSpec(paths, p)
 	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: p.Keys, Limits: p.Limits, Sleep: p.Sleep})
 	return err
 }
+
+// warm says whether the instance is to have a cell although nobody asks.
+func (w Want) warm() bool { return w.Placement.Sleep.Dormant == 0 }

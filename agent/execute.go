@@ -10,16 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/internal/frames"
 	"bulkhead/internal/kept"
 )
 
 const (
-	// cellPatience is how long a cell may take to open its control socket.
-	cellPatience = 10 * time.Second
 	// taskPatience is how long any task may take: a runner that is stopped
 	// finishes its requests first (TimeoutStopSec=).
 	taskPatience = 2 * time.Minute
@@ -30,10 +30,11 @@ const (
 // executor carries out tasks. Each may be cut short at any point: what it
 // left undone is planned again.
 type executor struct {
-	paths      cluster.Paths
-	services   Services
-	containers Containers
-	log        *slog.Logger
+	paths    cluster.Paths
+	services Services
+	cells    *cells.Cells
+	turns    turns
+	log      *slog.Logger
 }
 
 // run carries out one instance's tasks in order, up to the first that fails.
@@ -54,7 +55,7 @@ func (x *executor) do(ctx context.Context, t Task, w Want) error {
 	dir := x.paths.InstanceDir(t.Instance)
 	switch t.Action {
 	case MakeDirs:
-		return makeDirs(dir, w.Container.UID)
+		return makeDirs(dir)
 	case WriteKeys:
 		return writeKeys(dir, w.Keys)
 	case WriteFunctions:
@@ -62,19 +63,18 @@ func (x *executor) do(ctx context.Context, t Task, w Want) error {
 	case WriteUnits:
 		return x.services.Write(ctx, w.Units...)
 	case RemoveContainer:
-		return x.containers.Remove(ctx, t.Container)
-	case CreateContainer:
-		return x.createContainer(ctx, dir, w)
-	case ResizeContainer:
-		return x.containers.Resize(ctx, t.Container, w.Container)
+		return x.cells.Remove(ctx, t.Container)
+	case TakeCell:
+		_, err := x.take(ctx, t.Instance, w.Cell)
+		return err
+	case ResizeCell:
+		return x.cells.Resize(ctx, t.Instance, w.Cell)
 	case StartSocket:
 		return x.services.Start(ctx, w.Units[2].Name)
 	case RestartRunner:
 		return x.services.Restart(ctx, w.Units[3].Name)
 	case TellRunner:
 		return tellRunner(ctx, dir, w)
-	case AwaitCell:
-		return awaitCell(ctx, dir)
 	case RemoveUnits:
 		return x.services.Remove(ctx, t.Units...)
 	case RemoveDirs:
@@ -122,37 +122,6 @@ func writeFunctions(dir cluster.InstanceDir, fs map[string]cluster.Function) err
 	return err
 }
 
-// createContainer makes a container on an emptied cell directory. The
-// directory itself stays: the jail of a running runner has it mounted.
-func (x *executor) createContainer(ctx context.Context, dir cluster.InstanceDir, w Want) error {
-	left, err := os.ReadDir(dir.Cell())
-	for _, f := range left {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir.Cell(), f.Name())))
-	}
-	if err == nil {
-		_, err = x.containers.Create(ctx, w.Container)
-	}
-	return err
-}
-
-// awaitCell waits until the cell's control socket takes connections. It looks
-// often at first, since a tenant's first request may be waiting for it.
-func awaitCell(ctx context.Context, dir cluster.InstanceDir) error {
-	ctx, cancel := context.WithTimeout(ctx, cellPatience)
-	defer cancel()
-	for pause := 2 * time.Millisecond; !answers(controlSocket(dir)); pause = min(pause*5/4, 100*time.Millisecond) {
-		select {
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-				return cause
-			}
-			return fmt.Errorf("%s is not answered within %s", controlSocket(dir), cellPatience)
-		case <-time.After(pause):
-		}
-	}
-	return nil
-}
-
 // tellRunner sends a running runner its configuration, and notes that it
 // confirmed it.
 func tellRunner(ctx context.Context, dir cluster.InstanceDir, w Want) error {
@@ -174,4 +143,46 @@ func tellRunner(ctx context.Context, dir cluster.InstanceDir, w Want) error {
 		return fmt.Errorf("runner answers %d: %.200s", status, body)
 	}
 	return kept.Write(toldFile(dir), []byte(w.Config()), 0o600)
+}
+
+// take gives an instance its cell. Its worker and its runner may both want it
+// to have one: they take turns.
+func (x *executor) take(ctx context.Context, instance string, s cells.Spec) (cells.Cell, error) {
+	defer x.turns.of(instance)()
+	return x.cells.Take(ctx, instance, s)
+}
+
+// turns lets one at a time do something to an instance.
+type turns struct {
+	mu sync.Mutex
+	by map[string]*turn
+}
+
+type turn struct {
+	sync.Mutex
+	wanted int
+}
+
+// of waits for an instance's turn, and returns what ends it.
+func (t *turns) of(instance string) (end func()) {
+	t.mu.Lock()
+	if t.by == nil {
+		t.by = map[string]*turn{}
+	}
+	one := t.by[instance]
+	if one == nil {
+		one = &turn{}
+		t.by[instance] = one
+	}
+	one.wanted++
+	t.mu.Unlock()
+	one.Lock()
+	return func() {
+		one.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if one.wanted--; one.wanted == 0 {
+			delete(t.by, instance)
+		}
+	}
 }

@@ -56,7 +56,7 @@ func (l *life) stumbled(err error, now time.Time) {
 
 // settle forgets old troubles of an instance that has been ready for a while.
 func (l *life) settle(now time.Time) {
-	if l.phase == cluster.Ready && now.Sub(l.since) > settled {
+	if (l.phase == cluster.Ready || l.phase == cluster.Dormant) && now.Sub(l.since) > settled {
 		l.failures = 0
 	}
 }
@@ -81,8 +81,10 @@ func (l *life) judge(i string, w Want, o Observed, tasks []Task) (cluster.Phase,
 	switch {
 	case w.Missing != "":
 		return cluster.Starting, w.Missing
-	case (alive && c.Config == w.Container.Config() || o.Blind != nil) && o.Dirs[i].Answers && socket.Active == "active":
+	case (alive && c.Image == w.Cell.Image || o.Blind != nil) && o.Dirs[i].Answers && socket.Active == "active":
 		return cluster.Ready, ""
+	case !alive && o.Blind == nil && !w.warm() && len(tasks) == 0 && l.cancel == nil && socket.Active == "active":
+		return cluster.Dormant, ""
 	case l.err != nil:
 		return cluster.Failed, l.err.Error()
 	case len(tasks) > 0:

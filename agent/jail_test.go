@@ -40,7 +40,7 @@ func TestAgentsRunnersAreJailed(t *testing.T) {
 		}
 	}
 	// systemd makes more mount points than a runner sees anything below.
-	allowed := []string{"cell", "dev", "functions", "proc", "root", "run", "runner", "sys", "tmp", "var", "home", "etc", "usr"}
+	allowed := []string{"agent", "cell", "dev", "functions", "proc", "root", "run", "runner", "sys", "tmp", "var", "home", "etc", "usr"}
 	entries, err := os.ReadDir(proc + "root")
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func runProcess(config string) {
 	engine, err := docker.Open(c.Host.Name, log)
 	fail(err)
 	a, err := agent.New(agent.Config{
-		Host: c.Host, Etcd: cli, Services: services, Containers: engine, Log: log,
+		Host: c.Host, Etcd: cli, Services: services, Engine: engine, Log: log,
 		TTL: 5 * time.Second, Patience: 500 * time.Millisecond,
 	})
 	fail(err)
@@ -195,7 +195,7 @@ func TestAgentKilledTakesOverWithoutRestarting(t *testing.T) {
 
 func TestAgentKilledWhileItBuildsFinishesAfterwards(t *testing.T) {
 	image := dockertest.Probe(t)
-	for _, action := range []agent.Action{agent.MakeDirs, agent.WriteKeys, agent.WriteUnits, agent.CreateContainer, agent.StartSocket} {
+	for _, action := range []agent.Action{agent.MakeDirs, agent.WriteKeys, agent.WriteUnits, agent.TakeCell, agent.StartSocket} {
 		t.Run(string(action), func(t *testing.T) {
 			s := newSite(t, "agenttest-build")
 			a := s.startProcess()

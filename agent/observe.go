@@ -6,21 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/units"
 )
 
 // Observed is what is on the host.
 type Observed struct {
-	Units      map[string]units.State // by name
-	Containers map[string][]Container // by instance
-	Dirs       map[string]Dir         // by instance
+	Units      map[string]units.State       // by name
+	Containers map[string][]cells.Container // by instance, of the cells that are theirs
+	Dirs       map[string]Dir               // by instance
 	// Blind says why nothing is known of containers; nil: Containers are all
 	// there are.
 	Blind error
@@ -33,16 +33,17 @@ type Dir struct {
 	Functions map[string]string // version of each function's file
 	Told      string            // [Want].Config that the runner has confirmed
 	Answers   bool              // the cell's control socket takes connections
+	Door      bool              // the agent's socket for its runner is there
 }
 
 // Alive returns the instance's running container.
-func (o Observed) Alive(instance string) (Container, bool) {
+func (o Observed) Alive(instance string) (cells.Container, bool) {
 	for _, c := range o.Containers[instance] {
 		if c.Running {
 			return c, true
 		}
 	}
-	return Container{}, false
+	return cells.Container{}, false
 }
 
 // instances returns every instance of which there is anything.
@@ -65,15 +66,16 @@ func (o Observed) instances() map[string]bool {
 // observer looks at the host. It remembers versions of function files that
 // haven't changed since it read them.
 type observer struct {
-	paths      cluster.Paths
-	services   Services
-	containers Containers
-	versions   map[string]fileVersion
-	answered   map[string]string // by instance: the container whose cell has answered
+	paths    cluster.Paths
+	services Services
+	engine   cells.Engine
+	cells    *cells.Cells
+	versions map[string]fileVersion
+	answered map[string]string // by instance: the container whose cell has answered
 }
 
-func newObserver(paths cluster.Paths, s Services, c Containers) *observer {
-	return &observer{paths: paths, services: s, containers: c, versions: map[string]fileVersion{}, answered: map[string]string{}}
+func newObserver(paths cluster.Paths, s Services, e cells.Engine, c *cells.Cells) *observer {
+	return &observer{paths: paths, services: s, engine: e, cells: c, versions: map[string]fileVersion{}, answered: map[string]string{}}
 }
 
 // lookPatience is how long one look at the host may take.
@@ -88,7 +90,7 @@ type fileVersion struct {
 func (o *observer) observe(ctx context.Context) (Observed, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	seen := Observed{Units: map[string]units.State{}, Containers: map[string][]Container{}, Dirs: map[string]Dir{}}
+	seen := Observed{Units: map[string]units.State{}, Containers: map[string][]cells.Container{}, Dirs: map[string]Dir{}}
 	states, err := o.services.States(ctx, "bulkhead-")
 	if err != nil {
 		return seen, fmt.Errorf("cannot observe units: %w", err)
@@ -96,10 +98,11 @@ func (o *observer) observe(ctx context.Context) (Observed, error) {
 	for _, s := range states {
 		seen.Units[s.Name] = s
 	}
-	cs, err := o.containers.List(ctx)
-	seen.Blind = err
-	for _, c := range cs {
-		seen.Containers[c.Instance] = append(seen.Containers[c.Instance], c)
+	asked := time.Now()
+	cs, err := o.engine.List(ctx)
+	if seen.Blind = err; err == nil {
+		o.cells.Saw(cs, asked)
+		seen.Containers = o.cells.Containers()
 	}
 	dirs, err := os.ReadDir(instancesDir(o.paths))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +112,7 @@ func (o *observer) observe(ctx context.Context) (Observed, error) {
 		dir := o.paths.InstanceDir(d.Name())
 		contents := o.dir(dir)
 		c, alive := seen.Alive(d.Name())
-		contents.Answers = alive && o.answers(d.Name(), c.ID, dir) || seen.Blind != nil && answers(controlSocket(dir))
+		contents.Answers = (alive || seen.Blind != nil) && o.answers(d.Name(), c.ID)
 		seen.Dirs[d.Name()] = contents
 	}
 	return seen, nil
@@ -121,7 +124,7 @@ func instancesDir(p cluster.Paths) string { return filepath.Join(p.Run, "instanc
 func toldFile(d cluster.InstanceDir) string { return filepath.Join(d.Private(), "told") }
 
 func (o *observer) dir(d cluster.InstanceDir) Dir {
-	seen := Dir{Whole: whole(d), Functions: map[string]string{}}
+	seen := Dir{Whole: whole(d), Door: doorThere(d), Functions: map[string]string{}}
 	keys, _ := os.ReadFile(d.Keys())
 	told, _ := os.ReadFile(toldFile(d))
 	seen.Keys, seen.Told = string(keys), string(told)
@@ -133,16 +136,17 @@ func (o *observer) dir(d cluster.InstanceDir) Dir {
 }
 
 // answers says whether the cell of a running container has taken a
-// connection. It asks each container until it has, and then no more: a cell
-// that is frozen or busy is not a dead one, and our own unanswered
-// connections must not pile up at its door.
-func (o *observer) answers(instance, container string, d cluster.InstanceDir) bool {
-	if o.answered[instance] != container {
-		if !answers(controlSocket(d)) {
-			return false
-		}
-		o.answered[instance] = container
+// connection. It asks each container until it has, and then no more: our own
+// unanswered connections must not pile up at the door of one that is frozen.
+func (o *observer) answers(instance, container string) bool {
+	if container != "" && o.answered[instance] == container {
+		return true
 	}
+	cell, ok := o.cells.Of(instance)
+	if !ok || !cell.Answers() {
+		return false
+	}
+	o.answered[instance] = container
 	return true
 }
 
@@ -165,21 +169,4 @@ func (o *observer) version(path string, f fs.DirEntry) string {
 	}
 	o.versions[path] = fileVersion{info.ModTime(), info.Size(), fn.Version}
 	return fn.Version
-}
-
-// controlSocket is where an instance's cell listens for its runner.
-func controlSocket(d cluster.InstanceDir) string { return filepath.Join(d.Cell(), "control.sock") }
-
-// answers says whether a unix socket takes connections. It follows no link:
-// tenants' code may be able to put one there.
-func answers(path string) bool {
-	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
-		return false
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
 }

@@ -19,12 +19,11 @@ const (
 	WriteFunctions  Action = "write functions"
 	WriteUnits      Action = "write units"
 	RemoveContainer Action = "remove container"
-	CreateContainer Action = "create container"
-	ResizeContainer Action = "resize container"
+	TakeCell        Action = "take cell"
+	ResizeCell      Action = "resize cell"
 	StartSocket     Action = "start socket"
 	RestartRunner   Action = "restart runner"
 	TellRunner      Action = "tell runner"
-	AwaitCell       Action = "await cell"
 	RemoveUnits     Action = "remove units"
 	RemoveDirs      Action = "remove directories"
 )
@@ -34,7 +33,7 @@ type Task struct {
 	Instance  string
 	Action    Action
 	Reason    string
-	Container string   // of RemoveContainer and ResizeContainer: which
+	Container string   // of RemoveContainer: which
 	Units     []string // of RemoveUnits: which, in order
 }
 
@@ -90,9 +89,6 @@ func planInstance(i string, w Want, o Observed) []Task {
 	case service.Up() && dir.Told != w.Config():
 		p.add(TellRunner, "keys, limits or functions have changed since it last heard")
 	}
-	if o.Blind == nil && (!dir.Answers || p.has(CreateContainer)) {
-		p.add(AwaitCell, "its cell does not answer yet")
-	}
 	return p.tasks
 }
 
@@ -137,21 +133,20 @@ func (p *plan) container(w Want, o Observed) {
 		switch {
 		case !c.Running:
 			p.add(RemoveContainer, "its container stopped: %s", c.Status).Container = c.ID
-		case !o.Dirs[p.instance].Whole:
-			p.add(RemoveContainer, "it holds directories that are gone").Container = c.ID
-		case c.Config != w.Container.Config():
-			p.add(RemoveContainer, "image or unchangeable settings differ").Container = c.ID
+		case c.Image != w.Cell.Image:
+			p.add(RemoveContainer, "its image differs").Container = c.ID
 		case alive:
 			p.add(RemoveContainer, "there is another").Container = c.ID
 		default:
 			alive = true
-			if c.Limits != w.Container.Limits {
-				p.add(ResizeContainer, "limits differ").Container = c.ID
+			if c.Limits != w.Cell.Limits {
+				p.add(ResizeCell, "limits differ")
 			}
 		}
 	}
-	if !alive {
-		p.add(CreateContainer, "placed here: %s", w.Placement.Reason)
+	// An instance that may sleep gets its next cell when its runner asks.
+	if !alive && w.warm() {
+		p.add(TakeCell, "placed here: %s", w.Placement.Reason)
 	}
 }
 

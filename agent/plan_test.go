@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/units"
 )
@@ -22,12 +23,8 @@ func want(t *testing.T) Want {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := containerSpec(paths, p, FirstUID)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return Want{
-		Placement: p, Revision: 7, Units: us, Container: spec, Keys: []byte(`{"tenant":"acme"}`),
+		Placement: p, Revision: 7, Units: us, Cell: cellSpec(paths, p), Keys: []byte(`{"tenant":"acme"}`),
 		Functions: map[string]cluster.Function{"hello": {Code: "x", Version: "v1"}}, FunctionsRevision: 8,
 	}
 }
@@ -36,7 +33,7 @@ func want(t *testing.T) Want {
 func settledHost(w Want) Observed {
 	o := Observed{
 		Units:      map[string]units.State{},
-		Containers: map[string][]Container{"acme.0": {{ID: "c1", Instance: "acme.0", Config: w.Container.Config(), Running: true, Limits: w.Container.Limits}}},
+		Containers: map[string][]cells.Container{"acme.0": {{ID: "c1", Cell: "one", Image: w.Cell.Image, Running: true, Limits: w.Cell.Limits}}},
 		Dirs:       map[string]Dir{"acme.0": {Whole: true, Keys: string(w.Keys), Functions: map[string]string{"hello": "v1"}, Told: w.Config(), Answers: true}},
 	}
 	for _, u := range w.Units {
@@ -54,7 +51,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{"what is as it should be is left alone", func(*Want, *Observed) {}, ""},
 		{"an empty host gets all of an instance, from its directories up to its socket", func(_ *Want, o *Observed) { *o = Observed{} },
-			"make directories, write keys, write functions, write units, create container, start socket, await cell"},
+			"make directories, write keys, write functions, write units, take cell, start socket"},
 		{"a runner that runs hears of new keys", func(w *Want, _ *Observed) { w.Keys = []byte("{}") }, "write keys, tell runner"},
 		{"a runner that sleeps reads new keys when it wakes", func(w *Want, o *Observed) {
 			w.Keys = []byte("{}")
@@ -78,10 +75,10 @@ func TestPlan(t *testing.T) {
 			d := o.Dirs["acme.0"]
 			d.Answers = false
 			o.Dirs["acme.0"] = d
-		}, "remove container, create container, await cell"},
-		{"another image means another container", func(w *Want, _ *Observed) { w.Container.Image = "sha256:two" },
-			"remove container, create container, await cell"},
-		{"new limits resize the container in place", func(w *Want, _ *Observed) { w.Container.Limits.Memory *= 2 }, "resize container"},
+		}, "remove container, take cell"},
+		{"another image means another container", func(w *Want, _ *Observed) { w.Cell.Image = "sha256:two" },
+			"remove container, take cell"},
+		{"new limits resize the container in place", func(w *Want, _ *Observed) { w.Cell.Limits.Memory *= 2 }, "resize cell"},
 		{"of two containers one goes", func(_ *Want, o *Observed) {
 			second := o.Containers["acme.0"][0]
 			second.ID = "c2"
@@ -92,15 +89,16 @@ func TestPlan(t *testing.T) {
 			w.Missing = "unit not written yet"
 		}, ""},
 		{"who holds directories that are gone starts anew", func(_ *Want, o *Observed) { o.Dirs["acme.0"] = Dir{} },
-			"make directories, write keys, write functions, remove container, create container, restart runner, await cell"},
+			"make directories, write keys, write functions, restart runner"},
+		{"an instance that may sleep gets no cell before its runner asks", func(w *Want, o *Observed) {
+			w.Placement.Sleep.Dormant, o.Containers = 1, nil
+		}, ""},
+		{"one that may sleep is rid of a container that stopped", func(w *Want, o *Observed) {
+			w.Placement.Sleep.Dormant, o.Containers["acme.0"][0].Running = 1, false
+		}, "remove container"},
 		{"while Docker can't be asked, what needs no container is done", func(w *Want, o *Observed) {
 			w.Keys, o.Containers, o.Blind = []byte("{}"), nil, errors.New("docker is away")
 		}, "write keys, tell runner"},
-		{"a cell that takes no connections yet is waited for", func(_ *Want, o *Observed) {
-			d := o.Dirs["acme.0"]
-			d.Answers = false
-			o.Dirs["acme.0"] = d
-		}, "await cell"},
 	} {
 		w := want(t)
 		o := settledHost(w)
@@ -156,7 +154,7 @@ func TestPlanKeepsATenantsSliceForItsOtherInstances(t *testing.T) {
 }
 
 func TestPlanRemovesWhatNoInstanceCanBe(t *testing.T) {
-	o := Observed{Containers: map[string][]Container{"": {{ID: "c9", Running: true}}}, Dirs: map[string]Dir{"lost+found": {}}}
+	o := Observed{Containers: map[string][]cells.Container{"": {{ID: "c9", Running: true}}}, Dirs: map[string]Dir{"lost+found": {}}}
 	if got, want := actions(Plan(Desired{}, o)), "remove container, remove directories"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

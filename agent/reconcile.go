@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"bulkhead/agent/cells"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 )
@@ -16,7 +17,7 @@ const observeAgain = time.Second
 // difference and reports. It returns how long may pass until the next look.
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.followTenants(ctx)
-	desired := a.book.desired(a.cfg.Host.Paths, a.uids.Of)
+	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -25,6 +26,8 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		return observeAgain
 	}
 	a.noteSight(seen.Blind)
+	a.tend(ctx, desired, seen)
+	a.cells.Blank(a.book.image())
 	tasks := map[string][]Task{}
 	for _, t := range Plan(desired, seen) {
 		tasks[t.Instance] = append(tasks[t.Instance], t)
@@ -39,7 +42,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	}
 	for i, l := range a.lives {
 		w, wanted := desired[i]
-		a.noteTrouble(i, l, seen, now)
+		a.noteTrouble(i, l, wanted && w.warm(), seen, now)
 		next = min(next, a.dispatch(ctx, i, l, w, tasks[i], seen.Containers[i], now))
 		if wanted {
 			a.say(i, l, w, seen, tasks[i], now)
@@ -103,9 +106,6 @@ func (a *Agent) forget(d Desired, o Observed) {
 			a.presence.Remove(cluster.InstanceKey(a.cfg.Host.Name, i))
 		}
 	}
-	if err := a.uids.FreeAll(gone); err != nil {
-		a.cfg.Log.Error("users stay allotted", "error", err)
-	}
 }
 
 // noteSight says once when Docker can't be asked, and when it can again.
@@ -122,13 +122,13 @@ func (a *Agent) noteSight(blind error) {
 // noteTrouble counts containers that stopped and sockets that failed by
 // themselves, so that what breaks over and over is mended ever more slowly;
 // and ends a worker's wait for a cell that has died.
-func (a *Agent) noteTrouble(i string, l *life, o Observed, now time.Time) {
+func (a *Agent) noteTrouble(i string, l *life, warm bool, o Observed, now time.Time) {
 	l.settle(now)
 	_, alive := o.Alive(i)
 	if o.Blind != nil {
 		alive = l.alive
 	}
-	died := l.alive && !alive
+	died := warm && l.alive && !alive // one that may sleep has perhaps gone to
 	refused := false
 	if names, err := unitNames(i); err == nil {
 		refused = o.Units[names[2]].Active == "failed"
@@ -153,7 +153,7 @@ func (a *Agent) noteTrouble(i string, l *life, o Observed, now time.Time) {
 
 // dispatch sets a worker to an instance's tasks, unless one is at it or it is
 // too early to try again, and returns when to look at it again.
-func (a *Agent) dispatch(ctx context.Context, i string, l *life, w Want, tasks []Task, seen []Container, now time.Time) time.Duration {
+func (a *Agent) dispatch(ctx context.Context, i string, l *life, w Want, tasks []Task, seen []cells.Container, now time.Time) time.Duration {
 	switch {
 	case len(tasks) == 0 || l.cancel != nil:
 		return a.cfg.Tick

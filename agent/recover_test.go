@@ -133,8 +133,9 @@ func TestAgentWithoutEtcdMendsAndStartsFromDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.close()
-	if err := unix.Unmount(s.host.Paths.InstanceDir("alone.0").Cell(), unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
+	mounts, _ := filepath.Glob(filepath.Join(s.host.Paths.Run, "cells", "*", "cell"))
+	for _, path := range append(mounts, s.host.Paths.InstanceDir("alone.0").Cell()) {
+		unix.Unmount(path, unix.MNT_DETACH)
 	}
 	if err := os.RemoveAll(s.host.Paths.Run); err != nil {
 		t.Fatal(err)

@@ -50,7 +50,8 @@ type Paths struct {
 //	private/            mode 0700: root's alone
 //	private/keys.json   RunnerConfig, the runner's credential
 //	private/functions/  <name>.json, one Function each, with Version set
-//	private/cell/       shared by the container (/run/cell) and the jail (/cell)
+//	private/cell/       where its cell's directory is to be seen, while it has one
+//	private/agent/      the agent listens here for the runner; the jail's /agent
 //	private/root/       empty: what the jail's root is built on
 type InstanceDir string
 
@@ -71,7 +72,11 @@ func (d InstanceDir) Keys() string { return path.Join(string(d), "private", "key
 // Functions is the directory of the tenant's function records.
 func (d InstanceDir) Functions() string { return path.Join(string(d), "private", "functions") }
 
-// Cell is the directory that container and jail share.
+// Agent is the directory of the socket at which the agent listens for the
+// instance's runner.
+func (d InstanceDir) Agent() string { return path.Join(string(d), "private", "agent") }
+
+// Cell is where the directory that container and jail share is to be seen.
 func (d InstanceDir) Cell() string { return path.Join(string(d), "private", "cell") }
 
 // Root is the empty directory that the jail's root is built on.
@@ -99,6 +104,9 @@ const (
 	Failed   Phase = "failed"
 	Stopping Phase = "stopping"
 )
+
+// Serves says whether an instance in this phase takes requests.
+func (p Phase) Serves() bool { return p == Ready || p == Dormant }
 
 // Instance is what an agent observes of an instance on its host: the value of
 // [InstanceKey], under the host's lease.

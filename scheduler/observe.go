@@ -35,7 +35,7 @@ func (t *tenant) ready(p *placed) bool {
 		return false
 	}
 	in := t.seen[p.host+"/"+p.Instance]
-	return in.Phase == cluster.Ready && in.Placement >= p.created
+	return in.Phase.Serves() && in.Placement >= p.created
 }
 
 func (s *snapshot) seeStatus(rest string, e etcd.Event) {

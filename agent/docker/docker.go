@@ -18,16 +18,14 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
-	"bulkhead/agent"
+	"bulkhead/agent/cells"
 	"bulkhead/units"
 )
 
 // Labels on every container.
 const (
-	LabelHost     = "io.bulkhead.host"
-	LabelInstance = "io.bulkhead.instance"
-	LabelTenant   = "io.bulkhead.tenant"
-	LabelConfig   = "io.bulkhead.config"
+	LabelHost = "io.bulkhead.host"
+	LabelCell = "io.bulkhead.cell"
 )
 
 // Engine is a Docker Engine of one host.
@@ -46,7 +44,7 @@ type Engine struct {
 	driver     string // cgroup driver, once asked
 }
 
-var _ agent.Containers = (*Engine)(nil)
+var _ cells.Engine = (*Engine)(nil)
 
 // Open returns the engine that the environment names (DOCKER_HOST, by default
 // the local socket), for the containers labelled with host. It connects when
@@ -86,53 +84,58 @@ func (e *Engine) api(ctx context.Context) (*client.Client, error) {
 	return e.client, nil
 }
 
-// Events implements [agent.Containers].
+// Events implements [cells.Engine].
 func (e *Engine) Events() <-chan struct{} { return e.events }
 
-// Create implements [agent.Containers].
-func (e *Engine) Create(ctx context.Context, s agent.ContainerSpec) (string, error) {
+// Create implements [cells.Engine].
+func (e *Engine) Create(ctx context.Context, s cells.ContainerSpec) (cells.Container, error) {
+	var none cells.Container
 	api, err := e.api(ctx)
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	driver, err := e.cgroupDriver(ctx)
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	defer e.memory.forget()
 	cfg, host := e.specs(s, cgroupParent(driver, s.Slice))
-	made, err := api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name)
+	made, err := api.ContainerCreate(ctx, cfg, host, nil, nil, s.Name())
 	if cerrdefs.IsNotFound(err) {
-		return "", fmt.Errorf("cannot create container %s: image %.19s: %w", s.Name, s.Image, agent.ErrNoImage)
+		return none, fmt.Errorf("cannot create container %s: image %.19s: %w", s.Name(), s.Image, cells.ErrNoImage)
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot create container %s: %w", s.Name, err)
+		return none, fmt.Errorf("cannot create container %s: %w", s.Name(), err)
 	}
-	if err := api.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
-		err = fmt.Errorf("cannot start container %s: %w", s.Name, err)
+	err = api.ContainerStart(ctx, made.ID, container.StartOptions{})
+	var in container.InspectResponse
+	if err == nil {
+		in, err = api.ContainerInspect(ctx, made.ID)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot start container %s: %w", s.Name(), err)
 		if rm := e.Remove(context.WithoutCancel(ctx), made.ID); rm != nil {
 			e.log.Warn("container left behind", "container", made.ID, "error", rm)
 		}
-		return "", err
+		return none, err
 	}
-	return made.ID, nil
+	return observed(in), nil
 }
 
-// Resize implements [agent.Containers].
-func (e *Engine) Resize(ctx context.Context, id string, s agent.ContainerSpec) error {
+// Resize implements [cells.Engine].
+func (e *Engine) Resize(ctx context.Context, id string, l cells.Limits) error {
 	api, err := e.api(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.memory.forget()
-	_, err = api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(s.Limits)})
-	if err != nil {
-		return fmt.Errorf("cannot resize container %s: %w", s.Name, err)
+	if _, err := api.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: resources(l)}); err != nil {
+		return fmt.Errorf("cannot resize container %.12s: %w", id, err)
 	}
 	return nil
 }
 
-// Remove implements [agent.Containers].
+// Remove implements [cells.Engine].
 func (e *Engine) Remove(ctx context.Context, id string) error {
 	api, err := e.api(ctx)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"bulkhead/agent"
+	"bulkhead/agent/cells"
 	"bulkhead/agent/docker/dockertest"
 )
 
@@ -30,7 +30,7 @@ func open(t *testing.T, host string) *Engine {
 	return e
 }
 
-func testSpec(t *testing.T, image string) agent.ContainerSpec {
+func testSpec(t *testing.T, image string) cells.ContainerSpec {
 	cell := t.TempDir()
 	if err := errors.Join(os.Chown(cell, testUID, testUID), os.Chmod(cell, 0o711)); err != nil {
 		t.Skipf("needs root: %v", err)
@@ -46,10 +46,10 @@ func testSpec(t *testing.T, image string) agent.ContainerSpec {
 			}
 		}
 	})
-	return agent.ContainerSpec{
-		Name: "bulkhead-dockertest.0", Tenant: "dockertest", Instance: "dockertest.0", Image: image, UID: testUID,
-		Tmp: 1 << 20, Cell: cell, Slice: "bulkhead-dockertest-0.slice",
-		Limits: agent.Limits{Memory: 64 << 20, CPU: 5e8, Pids: 32},
+	return cells.ContainerSpec{
+		Cell: "test" + filepath.Base(cell), Image: image, UID: testUID,
+		Tmp: 1 << 20, Dir: cell, Slice: "bulkhead-dockertest-0.slice",
+		Limits: cells.Limits{Memory: 64 << 20, CPU: 5e8, Pids: 32},
 	}
 }
 
@@ -77,12 +77,13 @@ func ask(t *testing.T, socket string) map[string]any {
 func TestContainerIsConfined(t *testing.T) {
 	e := open(t, "dockertest-confined")
 	s := testSpec(t, dockertest.Probe(t))
-	id, err := e.Create(t.Context(), s)
+	made, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := made.ID
 	defer e.Remove(t.Context(), id)
-	facts := ask(t, filepath.Join(s.Cell, "control.sock"))
+	facts := ask(t, filepath.Join(s.Dir, "control.sock"))
 	for k, want := range map[string]any{
 		"uid": float64(testUID), "gid": float64(testUID),
 		"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
@@ -100,16 +101,17 @@ func TestContainerIsConfined(t *testing.T) {
 func TestContainersAreFoundResizedAndRemoved(t *testing.T) {
 	e := open(t, "dockertest-list")
 	s := testSpec(t, dockertest.Probe(t))
-	id, err := e.Create(t.Context(), s)
+	made, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := made.ID
 	defer e.Remove(t.Context(), id)
-	want := agent.Container{ID: id, Instance: s.Instance, Config: s.Config(), Running: true, Status: "running", Limits: s.Limits}
+	want := cells.Container{ID: id, Cell: s.Cell, Image: s.Image, Running: true, PID: made.PID, Status: "running", Limits: s.Limits}
 	wantOnly(t, e, want)
 
-	s.Limits = agent.Limits{Memory: 96 << 20, CPU: 1e9, Pids: 48}
-	if err := e.Resize(t.Context(), id, s); err != nil {
+	s.Limits = cells.Limits{Memory: 96 << 20, CPU: 1e9, Pids: 48}
+	if err := e.Resize(t.Context(), id, s.Limits); err != nil {
 		t.Fatal(err)
 	}
 	want.Limits = s.Limits
@@ -127,7 +129,7 @@ func TestContainersAreFoundResizedAndRemoved(t *testing.T) {
 	}
 }
 
-func wantOnly(t *testing.T, e *Engine, want ...agent.Container) {
+func wantOnly(t *testing.T, e *Engine, want ...cells.Container) {
 	t.Helper()
 	got, err := e.List(t.Context())
 	if err != nil {
@@ -141,10 +143,11 @@ func wantOnly(t *testing.T, e *Engine, want ...agent.Container) {
 func TestDeathIsNoticedWithItsCause(t *testing.T) {
 	e := open(t, "dockertest-death")
 	s := testSpec(t, dockertest.Probe(t, "exit"))
-	id, err := e.Create(t.Context(), s)
+	made, err := e.Create(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := made.ID
 	defer e.Remove(t.Context(), id)
 	for {
 		select {
@@ -165,7 +168,7 @@ func TestDeathIsNoticedWithItsCause(t *testing.T) {
 func TestMissingImageIsSaidSo(t *testing.T) {
 	e := open(t, "dockertest-image")
 	missing := "sha256:" + strings.Repeat("0", 64)
-	if _, err := e.Create(t.Context(), testSpec(t, missing)); !errors.Is(err, agent.ErrNoImage) {
+	if _, err := e.Create(t.Context(), testSpec(t, missing)); !errors.Is(err, cells.ErrNoImage) {
 		t.Errorf("got error %v, want ErrNoImage", err)
 	}
 	if has, err := e.HasImage(t.Context(), missing); has || err != nil {

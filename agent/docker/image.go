@@ -9,7 +9,7 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// HasImage implements [agent.Containers].
+// HasImage implements [cells.Engine].
 func (e *Engine) HasImage(ctx context.Context, id string) (bool, error) {
 	api, err := e.api(ctx)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 
-	"bulkhead/agent"
+	"bulkhead/agent/cells"
 )
 
-// List implements [agent.Containers]. It asks the engine only when something
+// List implements [cells.Engine]. It asks the engine only when something
 // has happened since it last did, or that was a while ago.
-func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
+func (e *Engine) List(ctx context.Context) ([]cells.Container, error) {
 	if known, ok := e.memory.recall(time.Now()); ok {
 		return known, nil
 	}
@@ -27,7 +27,7 @@ func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list containers: %w", err)
 	}
-	var cs []agent.Container
+	var cs []cells.Container
 	for _, c := range list {
 		in, err := api.ContainerInspect(ctx, c.ID)
 		if cerrdefs.IsNotFound(err) {
@@ -46,14 +46,15 @@ func (e *Engine) mine() filters.Args {
 	return filters.NewArgs(filters.Arg("label", LabelHost+"="+e.host))
 }
 
-func observed(in container.InspectResponse) agent.Container {
-	c := agent.Container{
-		ID:       in.ID,
-		Instance: in.Config.Labels[LabelInstance],
-		Config:   in.Config.Labels[LabelConfig],
-		Running:  in.State.Running,
-		Status:   in.State.Status,
-		Limits:   agent.Limits{Memory: in.HostConfig.Memory, CPU: in.HostConfig.NanoCPUs},
+func observed(in container.InspectResponse) cells.Container {
+	c := cells.Container{
+		ID:      in.ID,
+		Cell:    in.Config.Labels[LabelCell],
+		Image:   in.Image,
+		Running: in.State.Running,
+		PID:     in.State.Pid,
+		Status:  in.State.Status,
+		Limits:  cells.Limits{Memory: in.HostConfig.Memory, CPU: in.HostConfig.NanoCPUs},
 	}
 	if in.HostConfig.PidsLimit != nil {
 		c.Limits.Pids = *in.HostConfig.PidsLimit

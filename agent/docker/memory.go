@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"bulkhead/agent"
+	"bulkhead/agent/cells"
 )
 
 // believed is how long the engine's last answer stands when it says that
@@ -17,14 +17,14 @@ const believed = 10 * time.Second
 // anything on its host moves.
 type memory struct {
 	mu        sync.Mutex
-	known     []agent.Container
+	known     []cells.Container
 	until     time.Time
 	changes   int  // counts what may have made known stale
 	following bool // events come, so changes are noticed
 }
 
 // recall returns what is known, and false when the engine has to be asked.
-func (m *memory) recall(now time.Time) ([]agent.Container, bool) {
+func (m *memory) recall(now time.Time) ([]cells.Container, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.following || now.After(m.until) {
@@ -41,7 +41,7 @@ func (m *memory) mark() int {
 }
 
 // keep remembers an answer, unless something happened while it was given.
-func (m *memory) keep(cs []agent.Container, mark int, now time.Time) {
+func (m *memory) keep(cs []cells.Container, mark int, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.changes == mark {

@@ -7,14 +7,14 @@ import (
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/go-units"
 
-	"bulkhead/agent"
+	"bulkhead/agent/cells"
 )
 
 // stopSeconds is how long "docker stop" waits; the agent itself kills.
 const stopSeconds = 2
 
 // specs says in Docker's words how a cell's container is made.
-func (e *Engine) specs(s agent.ContainerSpec, parent string) (*container.Config, *container.HostConfig) {
+func (e *Engine) specs(s cells.ContainerSpec, parent string) (*container.Config, *container.HostConfig) {
 	user := fmt.Sprintf("%d:%d", s.UID, s.UID)
 	stop, no := stopSeconds, false
 	cfg := &container.Config{
@@ -23,9 +23,7 @@ func (e *Engine) specs(s agent.ContainerSpec, parent string) (*container.Config,
 		Hostname:        "cell",
 		NetworkDisabled: true,
 		StopTimeout:     &stop,
-		Labels: map[string]string{
-			LabelHost: e.host, LabelTenant: s.Tenant, LabelInstance: s.Instance, LabelConfig: s.Config(),
-		},
+		Labels:          map[string]string{LabelHost: e.host, LabelCell: s.Cell},
 	}
 	host := &container.HostConfig{
 		NetworkMode:    "none",
@@ -36,8 +34,8 @@ func (e *Engine) specs(s agent.ContainerSpec, parent string) (*container.Config,
 		Init:           &no,
 		OomScoreAdj:    500, // before any runner
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
-		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: s.Cell, Target: "/run/cell"}},
-		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
+		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: s.Dir, Target: "/run/cell"}},
+		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1"}},
 		Resources:      resources(s.Limits),
 	}
 	if s.Tmp > 0 {
@@ -50,6 +48,6 @@ func (e *Engine) specs(s agent.ContainerSpec, parent string) (*container.Config,
 
 // resources are the limits that can also be changed later. MemorySwap counts
 // memory and swap together: the same number means no swap.
-func resources(l agent.Limits) container.Resources {
+func resources(l cells.Limits) container.Resources {
 	return container.Resources{Memory: l.Memory, MemorySwap: l.Memory, NanoCPUs: l.CPU, PidsLimit: &l.Pids}
 }

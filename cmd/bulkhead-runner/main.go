@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"bulkhead/internal/waking"
 	"bulkhead/runner"
 )
 
@@ -38,7 +39,7 @@ func run(log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r, err := runner.New(config, runner.Options{Functions: "/functions", Cell: "/cell", Log: log})
+	r, err := runner.New(config, runner.Options{Functions: "/functions", Cell: "/cell", Agent: "/agent/" + waking.Socket, Logs: runner.OpenLogs(os.Stdout), Log: log})
 	if err != nil {
 		return err
 	}
@@ -48,8 +49,10 @@ func run(log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- r.Serve(ln) }()
 	select {
-	case err := <-served:
-		return err
+	case err := <-served: // without one it has gone to sleep
+		if err != nil {
+			return err
+		}
 	case <-term.Done():
 	}
 	ln.Close()

@@ -112,7 +112,7 @@ func (a *app) clean(ctx context.Context, o upOptions, log *slog.Logger) error {
 	host := cluster.Host{Name: o.name, Paths: cluster.Paths{Run: o.run, State: o.state}}
 	err = errors.Join(
 		services.Remove(ctx, units.ProxySocket, units.ProxyService),
-		agent.Cleanup(ctx, agent.Config{Host: host, Etcd: cli, Services: services, Containers: engine, Log: log}),
+		agent.Cleanup(ctx, agent.Config{Host: host, Etcd: cli, Services: services, Engine: engine, Log: log}),
 		services.Remove(ctx, "bulkhead.slice"),
 	)
 	closeServices()

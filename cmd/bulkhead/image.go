@@ -44,7 +44,7 @@ func newImageBuild(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&cell, "cell", filepath.Join(filepath.Dir(self), "bulkhead-cell"), "file: the static bulkhead-cell binary")
 	f.StringVar(&cache, "cache", filepath.Join(filepath.Dir(filepath.Dir(self)), ".cache", "image"), "directory for what was fetched")
-	f.StringVar(&state, "state", "/var/lib/bulkhead", "directory where \"bulkhead up\" looks for the image's ID")
+	f.StringVar(&state, "state", defaultState, "directory where \"bulkhead up\" looks for the image's ID")
 	return cmd
 }
 

@@ -1,27 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
+	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
-	"bulkhead/agent/docker"
+	"bulkhead/agent/facts"
 	"bulkhead/cluster"
 )
 
-// logLine is a line of a cell's log: docs/cell.md.
+// logLine is a line that a tenant's code has printed, as runners keep it.
 type logLine struct {
 	Time     time.Time `json:"time"`
+	Tenant   string    `json:"tenant"`
 	Instance string    `json:"instance"`
 	Function string    `json:"function,omitempty"`
 	Version  string    `json:"version,omitempty"`
@@ -30,92 +28,82 @@ type logLine struct {
 	Message  string    `json:"message"`
 }
 
+// logQuery says which lines to show.
+type logQuery struct {
+	tenant, function string
+	tail             int       // the last so many; 0: all
+	since            time.Time // zero: from the first
+	follow           bool
+	platform         bool // lines that are not the code's own, too
+	state            string
+}
+
+// wants says whether a line is asked for.
+func (q logQuery) wants(l logLine) bool {
+	return l.Tenant == q.tenant && (q.function == "" || l.Function == q.function) &&
+		(q.platform || l.Level != "platform") && !l.Time.Before(q.since)
+}
+
 func newLogs(a *app) *cobra.Command {
-	var o docker.LogOptions
-	var all bool
+	var q logQuery
+	var since string
 	cmd := &cobra.Command{
 		Use:   "logs TENANT[/FUNCTION]",
-		Short: "Show what a tenant's code says, on this host",
+		Short: "Show what a tenant's code prints, on this host",
 		Long: `logs shows the lines that a tenant's functions have written to the console,
-standard output and standard error, from the tenant's containers on this host.
-Each line is laid to its function and, where it can be, to its request.`,
+standard output and standard error on this host. Each line is laid to its
+function and, where it can be, to its request.
+
+Where systemd runs the host they are in the journal, with fields:
+journalctl TENANT=acme FUNCTION=hello REQUEST_ID=… finds them too. Elsewhere
+they are in files, the last 8 MiB of each instance.`,
 		Example: `  bulkhead logs acme
   bulkhead logs acme/hello -f --tail 10
   bulkhead logs acme --since 10m -o json | jq -r .message`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeTenants,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.logs(cmd.Context(), args[0], o, all)
+			q.tenant, q.function, _ = strings.Cut(args[0], "/")
+			if err := cluster.CheckTenant(q.tenant); err != nil {
+				return fail(exitInvalid, "name it as in: bulkhead logs acme/hello", "%w", err)
+			}
+			var err error
+			if q.since, err = sinceTime(since, time.Now()); err != nil {
+				return err
+			}
+			return a.logs(cmd.Context(), q)
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.Follow, "follow", "f", false, "go on with lines as they come")
-	f.IntVar(&o.Tail, "tail", 100, "the last so many lines of each instance; 0: all that are kept")
-	f.StringVar(&o.Since, "since", "", "only lines since then: a time, or a duration like 10m")
-	f.BoolVar(&all, "platform", false, "lines of the platform itself too")
+	f.BoolVarP(&q.follow, "follow", "f", false, "go on with lines as they come")
+	f.IntVar(&q.tail, "tail", 100, "the last so many lines; 0: all that are kept")
+	f.StringVar(&since, "since", "", "only lines since then: a time, or a duration like 10m")
+	f.BoolVar(&q.platform, "platform", false, "lines of the platform itself too")
+	f.StringVar(&q.state, "state", defaultState, "the state directory of bulkhead up")
 	return cmd
 }
 
-func (a *app) logs(ctx context.Context, what string, o docker.LogOptions, platform bool) error {
-	tenant, function, _ := strings.Cut(what, "/")
-	if err := cluster.CheckTenant(tenant); err != nil {
-		return fail(exitInvalid, "name it as in: bulkhead logs acme/hello", "%w", err)
+// sinceTime reads a time, or a duration before now.
+func sinceTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
 	}
-	engine, err := docker.Open("", slog.New(slog.DiscardHandler))
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return err
+		return t, fail(exitUsage, `give a duration like 10m or a time like "2026-11-22T13:00:00Z"`, "--since %q is neither a duration nor a time", s)
 	}
-	defer engine.Close()
-	names, err := engine.OfTenant(ctx, tenant)
-	if err != nil {
-		return fail(exitUnreachable, "run it on a host, as a user who may use Docker", "%w", err)
-	}
-	if len(names) == 0 {
-		return fail(exitNotFound, "see where it runs: bulkhead tenant show "+tenant, "no instance of tenant %q is on this host", tenant)
-	}
-	var mu sync.Mutex // of the output: a line at a time
-	var wg sync.WaitGroup
-	errs := make([]error, len(names))
-	for i, instance := range names {
-		wg.Go(func() {
-			r, w := io.Pipe()
-			go func() { w.CloseWithError(engine.Logs(ctx, cluster.ContainerName(instance), o, w)) }()
-			lines := bufio.NewScanner(r)
-			lines.Buffer(nil, 1<<20)
-			for lines.Scan() {
-				l, ok := parseLine(lines.Bytes(), instance)
-				if !ok || function != "" && l.Function != function || l.Level == "platform" && !platform {
-					continue
-				}
-				mu.Lock()
-				a.sayLine(l)
-				mu.Unlock()
-			}
-			errs[i] = lines.Err()
-			r.CloseWithError(errs[i])
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
-	}
-	return nil
+	return t, nil
 }
 
-// parseLine reads a line of a cell's log. What is none was written by the
-// engine or a dying process; it is shown as the platform's.
-func parseLine(b []byte, instance string) (logLine, bool) {
-	if len(b) == 0 {
-		return logLine{}, false
+func (a *app) logs(ctx context.Context, q logQuery) error {
+	say := func(l logLine) { a.sayLine(l) }
+	if facts.Systemd() {
+		return journalLines(ctx, q, say)
 	}
-	l := logLine{}
-	if json.Unmarshal(b, &l) != nil {
-		l = logLine{Level: "platform", Message: string(b)}
-	}
-	l.Instance = instance
-	return l, true
+	return fileLines(ctx, filepath.Join(q.state, "logs"), q, say)
 }
 
 // printable shows control characters instead of sending them: what tenants

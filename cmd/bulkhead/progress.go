@@ -69,7 +69,7 @@ func standings(v *view) map[string]*standing {
 // ready counts the instances that requests reach.
 func (s *standing) ready() (n int) {
 	for _, i := range s.Instances {
-		if i.Phase == cluster.Ready {
+		if i.Phase.Serves() {
 			n++
 		}
 	}
@@ -84,7 +84,7 @@ func (s *standing) inForce(revision int64) bool {
 		return false
 	}
 	for _, i := range s.Instances {
-		if i.Phase != cluster.Ready || i.InForce < i.Placement || i.Spec < revision {
+		if !i.Phase.Serves() || i.InForce < i.Placement || i.Spec < revision {
 			return false
 		}
 	}
@@ -94,7 +94,7 @@ func (s *standing) inForce(revision int64) bool {
 // has says whether every instance serves functions as of a revision.
 func (s *standing) has(revision int64) bool {
 	for _, i := range s.Instances {
-		if i.Phase != cluster.Ready || i.Functions < revision {
+		if !i.Phase.Serves() || i.Functions < revision {
 			return false
 		}
 	}
@@ -110,7 +110,7 @@ func (s *standing) why() string {
 		return s.Status.Error
 	}
 	for _, i := range s.Instances {
-		if i.Phase != cluster.Ready {
+		if !i.Phase.Serves() {
 			return fmt.Sprintf("%s on %s is %s: %s", i.Name, i.Host, i.Phase, cmp.Or(i.Reason, "its agent says nothing yet"))
 		}
 	}

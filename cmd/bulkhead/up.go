@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/agent"
+	"bulkhead/agent/cells"
 	"bulkhead/agent/docker"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -33,6 +34,7 @@ type upOptions struct {
 	image  string
 	labels map[string]string
 
+	pool       int     // blank cells kept booted
 	overcommit float64 // cores promised to tenants for each there is
 }
 
@@ -58,6 +60,7 @@ until it is interrupted; tenants go on meanwhile and are taken over by the next
 	f.StringSliceVar(&o.listen, "listen", []string{"127.0.0.1:8080"}, "addresses that the proxy listens on")
 	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
 	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
+	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
 	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
 	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
 	return cmd
@@ -68,7 +71,7 @@ func (o *upOptions) placeFlags(cmd *cobra.Command) {
 	name, _ := os.Hostname()
 	f := cmd.Flags()
 	f.StringVar(&o.name, "host", hostName(name), "this host's name in the cluster")
-	f.StringVar(&o.state, "state", "/var/lib/bulkhead", "directory for what is kept")
+	f.StringVar(&o.state, "state", defaultState, "directory for what is kept")
 	f.StringVar(&o.run, "run", "/run/bulkhead", "directory for what is lost at reboot")
 }
 
@@ -130,7 +133,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
-	return runParts(ctx, parts{o, host, cli, services, engine, log, step, server.Err()})
+	return runParts(ctx, parts{o, host, cli, services, engine, cells.Pool{Min: o.pool, Max: max(o.pool, maxPool)}, log, step, server.Err()})
 }
 
 // forgetLeader ends the leadership of a scheduler of ours that was killed. We
@@ -159,6 +162,7 @@ type parts struct {
 	etcd       *clientv3.Client
 	services   agent.Services
 	engine     *docker.Engine
+	pool       cells.Pool
 	log        *slog.Logger
 	step       func(string)
 	etcdFailed <-chan error
@@ -168,7 +172,7 @@ type parts struct {
 func runParts(ctx context.Context, p parts) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ag, err := agent.New(agent.Config{Host: p.host, Etcd: p.etcd, Services: p.services, Containers: p.engine, Log: p.log.With("part", "agent")})
+	ag, err := agent.New(agent.Config{Host: p.host, Etcd: p.etcd, Services: p.services, Engine: p.engine, Pool: p.pool, Log: p.log.With("part", "agent")})
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ func (o upOptions) check() error {
 	if o.overcommit < 1 || o.overcommit > 1000 {
 		return fail(exitUsage, "1 promises each core once, 8 is the default", "--overcommit-cpu %g: want 1 to 1000", o.overcommit)
 	}
+	if o.pool < 0 || o.pool > maxPool {
+		return fail(exitUsage, "2 is the default, 0 keeps none", "--pool %d: want 0 to %d", o.pool, maxPool)
+	}
 	for _, dir := range []string{o.state, o.run} {
 		if !filepath.IsAbs(dir) {
 			return fail(exitUsage, "give an absolute path", "directory %q is relative", dir)
@@ -56,9 +59,15 @@ func (o upOptions) check() error {
 	return checkDisk(o.state)
 }
 
+// defaultState is where a host keeps what outlives a boot.
+const defaultState = "/var/lib/bulkhead"
+
 // minFree is the least free disk that etcd and the containers' logs may start
 // with: 512 MiB.
 const minFree = 512 << 20
+
+// maxPool bounds the blank cells of a host; each takes some 30 MiB.
+const maxPool = 16
 
 func checkDisk(dir string) error {
 	var s unix.Statfs_t

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -23,6 +24,9 @@ func main() {
 		if err != nil {
 			panic(err)
 		}
+		// Who asks something gets the reply of a cell with a spare (docs/cell.md).
+		c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		c.Read(make([]byte, 4096))
 		json.NewEncoder(c).Encode(report())
 		c.Close()
 	}
@@ -36,11 +40,13 @@ func report() map[string]any {
 	}
 	status, _ := os.ReadFile("/proc/self/status")
 	facts := map[string]any{
+		"id": 1, "spares": 1,
 		"uid": os.Getuid(), "gid": os.Getgid(), "links": names,
 		"root":    os.WriteFile("/probe-was-here", nil, 0o600) == nil,
 		"tmp":     os.WriteFile("/tmp/probe-was-here", nil, 0o700) == nil,
 		"tmpfull": os.WriteFile("/tmp/big", make([]byte, 2<<20), 0o600) == nil,
 	}
+	os.Remove("/tmp/big") // or /tmp could not be made smaller
 	for line := range strings.Lines(string(status)) {
 		k, v, _ := strings.Cut(line, ":")
 		switch k {

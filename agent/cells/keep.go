@@ -1,0 +1,162 @@
+package cells
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	makers   = 2 // cells that are made at a time
+	pauseMin = 200 * time.Millisecond
+	pauseMax = 30 * time.Second
+)
+
+// Blank says which image blank cells are to have; "" is none at all.
+func (c *Cells) Blank(image string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.image != image {
+		c.image = image
+		c.wake()
+	}
+}
+
+// wake has Keep look. The lock need not be held.
+func (c *Cells) wake() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Keep makes cells, for those who wait and for the pool, until ctx ends, and
+// returns when none is being made any more.
+func (c *Cells) Keep(ctx context.Context) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	go c.adoptBlank(ctx)
+	for {
+		next := c.step(ctx, &work, time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.changed:
+		case <-time.After(next):
+		}
+	}
+}
+
+// step starts what is to be made now, removes what is too many, and tells when
+// to look again.
+func (c *Cells) step(ctx context.Context, work *sync.WaitGroup, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.refused) {
+		return c.refused.Sub(now)
+	}
+	for c.making < makers {
+		image := c.lacking(now)
+		if image == "" {
+			break
+		}
+		c.making++
+		work.Go(func() { c.makeOne(ctx, image) })
+	}
+	c.taken = since(c.taken, now)
+	if len(c.taken) > 0 {
+		return time.Second
+	}
+	return time.Minute
+}
+
+// lacking is the image of the next cell to make: first for who waits, then
+// for the pool.
+func (c *Cells) lacking(now time.Time) string {
+	if len(c.queue) > c.making {
+		return c.queue[c.making].image
+	}
+	blank := 0
+	for _, cell := range c.all {
+		if cell.blank() && cell.Image == c.image {
+			blank++
+		}
+	}
+	if c.image == "" || blank+c.making-len(c.queue) >= c.cfg.Pool.target(c.taken, now) {
+		return ""
+	}
+	return c.image
+}
+
+// surplus are blank cells that are more than there should be.
+func (c *Cells) surplus(now time.Time) []*Cell {
+	var blank []*Cell
+	for _, cell := range c.all {
+		if cell.blank() {
+			blank = append(blank, cell)
+		}
+	}
+	return blank[min(len(blank), c.cfg.Pool.target(c.taken, now)):]
+}
+
+func (c *Cells) makeOne(ctx context.Context, image string) {
+	cell, err := c.make(ctx, image)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.making--
+	c.wake()
+	if cell != nil {
+		cell.making = false
+	}
+	if err == nil {
+		c.pause = 0
+		c.made(cell)
+		if cell.blank() {
+			c.rest(cell)
+		}
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	c.pause = min(max(2*c.pause, pauseMin), pauseMax)
+	c.refused = time.Now().Add(c.pause)
+	c.cfg.Log.Warn("cannot make a cell, trying again", "error", err, "in", c.pause)
+	c.failed(image, err)
+}
+
+// rest freezes a blank cell: it has nothing to do until it is taken.
+func (c *Cells) rest(cell *Cell) {
+	if err := cell.freeze(true); err != nil {
+		c.cfg.Log.Warn("a blank cell is not frozen", "cell", cell.ID, "error", err)
+	}
+}
+
+// adoptBlank makes blank cells that an earlier agent left ready to be taken.
+func (c *Cells) adoptBlank(ctx context.Context) {
+	c.mu.Lock()
+	var left []*Cell
+	for _, cell := range c.all {
+		if cell.Instance == "" && !cell.Leaving && !cell.ready && cell.Container != "" {
+			left = append(left, cell)
+		}
+	}
+	c.mu.Unlock()
+	for _, cell := range left {
+		cell.freeze(false)
+		err := cell.awaitSpare(ctx)
+		c.mu.Lock()
+		if err == nil {
+			c.made(cell)
+			if cell.blank() {
+				c.rest(cell)
+			}
+		}
+		c.mu.Unlock()
+		c.cfg.Notify() // there may be too many of them
+		if err != nil {
+			c.clear(nil, []*Cell{cell})
+		}
+	}
+	c.wake()
+}

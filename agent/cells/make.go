@@ -1,0 +1,88 @@
+package cells
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"bulkhead/internal/cellctl"
+)
+
+// bootPatience is how long a container may take from its start to its first
+// spare process.
+const bootPatience = 20 * time.Second
+
+// make makes a blank cell and waits until it has a spare.
+func (c *Cells) make(ctx context.Context, image string) (*Cell, error) {
+	cell, err := c.prepare(image)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.boot(ctx, cell); err != nil {
+		if gone := c.bury(context.WithoutCancel(ctx), cell); gone != nil {
+			c.cfg.Log.Warn("a cell that could not be made stays", "cell", cell.ID, "error", gone)
+		}
+		return nil, err
+	}
+	return cell, nil
+}
+
+// prepare makes what a cell needs before its container: a name, a user, a
+// directory.
+func (c *Cells) prepare(image string) (*Cell, error) {
+	var id [4]byte
+	rand.Read(id[:]) // never fails
+	cell := &Cell{ID: hex.EncodeToString(id[:]), making: true, Image: image, Limits: c.cfg.Blank.Limits, Tmp: c.cfg.Blank.Tmp}
+	cell.home = filepath.Join(c.cfg.Dir, cell.ID)
+	uid, err := c.cfg.UIDs.Of(uidName(cell.ID))
+	if err != nil {
+		return nil, err
+	}
+	cell.UID = uid
+	if err := cell.makeTree(); err != nil {
+		return nil, fmt.Errorf("cannot make a cell: %w", err)
+	}
+	c.mu.Lock()
+	c.all[cell.ID] = cell
+	c.mu.Unlock()
+	return cell, cell.save()
+}
+
+func (c *Cells) boot(ctx context.Context, cell *Cell) error {
+	k, err := c.cfg.Engine.Create(ctx, ContainerSpec{
+		Cell: cell.ID, Image: cell.Image, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits,
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	cell.Container, cell.PID, cell.born = k.ID, k.PID, time.Now()
+	c.seen[cell.ID] = k
+	err = cell.save()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return cell.awaitSpare(ctx)
+}
+
+// awaitSpare waits until the cell has a booted process without code. It looks
+// often at first: a tenant's request may be waiting for it.
+func (c *Cell) awaitSpare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootPatience)
+	defer cancel()
+	for pause := 2 * time.Millisecond; ; pause = min(pause*5/4, 50*time.Millisecond) {
+		r, err := c.ask(cellctl.Request{Op: "status"}, time.Second)
+		if err == nil && r.Spares+len(r.Processes) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cell %s has no process ready within %v (%v)", c.ID, bootPatience, err)
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"bulkhead/agent/cells"
+	"bulkhead/cluster"
+	"bulkhead/internal/waking"
+)
+
+// A cell that ends over and over is not made anew for every request: within
+// newCellsTime an instance gets newCells.
+const (
+	newCells     = 5
+	newCellsTime = 10 * time.Second
+)
+
+// door is where an instance's runner asks for its cell, or says that it wants
+// to sleep. It is a socket in a directory that the runner's jail shows.
+type door struct {
+	instance string
+	listener *net.UnixListener
+	executor *executor
+	log      *slog.Logger
+	stop     context.CancelFunc
+	work     sync.WaitGroup
+
+	mu    sync.Mutex
+	want  Want
+	conns map[*net.UnixConn]bool
+	cell  string      // last given out
+	given []time.Time // when another than the last was
+}
+
+// openDoor listens for an instance's runner until ctx ends or the door is
+// closed.
+func (a *Agent) openDoor(ctx context.Context, instance string, w Want) (*door, error) {
+	path := filepath.Join(a.cfg.Host.Paths.InstanceDir(instance).Agent(), waking.Socket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot listen for the runner of %s: %w", instance, err)
+	}
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err == nil {
+		err = os.Chmod(path, 0o666) // the directories above let nobody by but the jail
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for the runner of %s: %w", instance, err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	d := &door{instance: instance, listener: l, executor: a.executor, log: a.cfg.Log, stop: stop, want: w, conns: map[*net.UnixConn]bool{}}
+	d.work.Go(func() { d.accept(ctx) })
+	return d, nil
+}
+
+// update says what the instance wants from now on.
+func (d *door) update(w Want) {
+	d.mu.Lock()
+	d.want = w
+	d.mu.Unlock()
+}
+
+func (d *door) accept(ctx context.Context) {
+	for {
+		c, err := d.listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		d.mu.Lock()
+		d.conns[c] = true
+		d.mu.Unlock()
+		d.work.Go(func() { d.converse(ctx, c) })
+	}
+}
+
+func (d *door) converse(ctx context.Context, c *net.UnixConn) {
+	defer func() {
+		d.mu.Lock()
+		delete(d.conns, c)
+		d.mu.Unlock()
+		c.Close()
+	}()
+	for {
+		var ask waking.Ask
+		if _, err := waking.Receive(c, &ask); err != nil {
+			return
+		}
+		answer, files := d.answer(ctx, ask)
+		err := waking.Send(c, answer, files...)
+		waking.Close(files)
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (d *door) answer(ctx context.Context, ask waking.Ask) (waking.Answer, []*os.File) {
+	switch ask.Op {
+	case waking.Wake:
+		a, files, err := d.wake(ctx)
+		var full *cells.Full
+		switch {
+		case errors.As(err, &full):
+			return waking.Answer{Error: full.Reason, After: full.After.Milliseconds()}, nil
+		case err != nil:
+			d.log.Warn("cannot wake an instance", "instance", d.instance, "error", err)
+			return waking.Answer{Error: "its container cannot be started", After: 1000}, nil
+		}
+		return a, files
+	case waking.Sleep:
+		d.mu.Lock()
+		warm := d.want.warm()
+		d.mu.Unlock()
+		if warm {
+			return waking.Answer{Error: "the instance is to be kept ready"}, nil
+		}
+		d.executor.cells.Release(d.instance)
+		d.log.Info("instance sleeps", "instance", d.instance)
+		return waking.Answer{}, nil
+	}
+	return waking.Answer{Error: fmt.Sprintf("unknown op %.32q", ask.Op)}, nil
+}
+
+// wake sees to it that the instance has a cell, and returns what its runner
+// needs to use it.
+func (d *door) wake(ctx context.Context) (waking.Answer, []*os.File, error) {
+	d.mu.Lock()
+	want := d.want.Cell
+	worn := d.worn(time.Now())
+	d.mu.Unlock()
+	if worn {
+		return waking.Answer{}, nil, &cells.Full{Reason: fmt.Sprintf("its container has ended %d times within %v", newCells, newCellsTime), After: 5 * time.Second}
+	}
+	start := time.Now()
+	cell, err := d.executor.take(ctx, d.instance, want)
+	if err != nil {
+		return waking.Answer{}, nil, err
+	}
+	d.note(cell, time.Since(start))
+	freezer, err := cell.Freezer()
+	if err != nil {
+		return waking.Answer{}, nil, err
+	}
+	file, err := os.OpenFile(freezer.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return waking.Answer{}, nil, err
+	}
+	tree, err := cell.Tree()
+	if err != nil {
+		file.Close()
+		return waking.Answer{}, nil, err
+	}
+	return waking.Answer{Freeze: freezer.Freeze, Thaw: freezer.Thaw}, []*os.File{tree, file}, nil
+}
+
+// note remembers which cell the instance has now.
+func (d *door) note(cell cells.Cell, took time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cell == cell.ID {
+		return
+	}
+	d.cell = cell.ID
+	d.given = append(d.given, time.Now())
+	d.log.Info("instance is awake", "instance", d.instance, "cell", cell.ID, "took", took.Round(100*time.Microsecond))
+}
+
+// worn says whether the instance has used up too many cells lately.
+func (d *door) worn(now time.Time) bool {
+	for len(d.given) > 0 && now.Sub(d.given[0]) > newCellsTime {
+		d.given = d.given[1:]
+	}
+	return len(d.given) >= newCells
+}
+
+// rest asks the runner to sleep if it is idle.
+func (d *door) rest() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.conns {
+		waking.Send(c, waking.Answer{Idle: true})
+	}
+}
+
+// close ends the door and waits for who stands in it.
+func (d *door) close() {
+	d.stop()
+	d.listener.Close()
+	d.mu.Lock()
+	for c := range d.conns {
+		c.Close()
+	}
+	d.mu.Unlock()
+	d.work.Wait()
+}
+
+// tend opens a door for each instance that is desired and has its
+// directories, and closes the others'.
+func (a *Agent) tend(ctx context.Context, desired Desired, seen Observed) {
+	for i, w := range desired {
+		d := a.doors[i]
+		switch {
+		case w.Missing != "":
+		case d != nil && seen.Dirs[i].Door:
+			d.update(w)
+		case seen.Dirs[i].Whole:
+			if d != nil { // its socket is gone
+				d.close()
+				delete(a.doors, i)
+			}
+			opened, err := a.openDoor(ctx, i, w)
+			if err != nil {
+				a.cfg.Log.Error("its runner cannot wake an instance", "instance", i, "error", err)
+				continue
+			}
+			a.doors[i] = opened
+		}
+	}
+	for i, d := range a.doors {
+		if _, wanted := desired[i]; !wanted {
+			d.close()
+			delete(a.doors, i)
+		}
+	}
+}
+
+// doorThere says whether the socket of an instance's door is.
+func doorThere(d cluster.InstanceDir) bool {
+	_, err := os.Stat(filepath.Join(d.Agent(), waking.Socket))
+	return err == nil
+}
