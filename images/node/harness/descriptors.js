@@ -1,41 +1,30 @@
 'use strict';
-// A few file descriptors in reserve, for when the code has opened all that
-// there are: the runner's next connection must be accepted all the same.
+// A few file descriptors in reserve, given back when the code has opened all
+// that there are: a connection that comes then would be closed unheard, and
+// the runner must be able to come again.
 
 const fs = require('node:fs');
-const P = require('./primordials.js');
 
 const { openSync, closeSync } = fs;
-const RESERVE = 4, AGAIN = 1000; // milliseconds until the reserve is filled up
+const RESERVE = 4, EVERY = 250; // milliseconds between looks
+const held = [];
+let looked = 0;
 
-class Descriptors {
-  #held = [];
-  #timer = null;
-
-  /** Fills the reserve, as far as there are descriptors. */
-  fill() {
-    this.#timer = null;
-    try {
-      for (let n = this.#held.length; n < RESERVE; n++) this.#held[n] = openSync(__filename);
-    } catch {
-      this.#later();
-    }
-  }
-
-  /** Gives one up: a connection has been refused for want of it, and whoever
-   * made it comes again. */
-  lend() {
-    const n = this.#held.length;
-    if (n === 0) return;
-    const fd = this.#held[n - 1];
-    this.#held.length = n - 1;
-    try { closeSync(fd); } catch { /* the code has closed it */ }
-    this.#later();
-  }
-
-  #later() {
-    if (this.#timer === null) P.unref(this.#timer = P.setTimeout(() => this.fill(), AGAIN));
+/** Fills the reserve, or gives it back when there is no descriptor left; asked
+ * often, it looks now and then. now is in milliseconds since 1970. */
+function look(now) {
+  if (now - looked < EVERY) return;
+  looked = now;
+  try {
+    if (held.length === RESERVE) closeSync(openSync(__filename));
+    else held[held.length] = openSync(__filename);
+  } catch {
+    while (held.length !== 0) release(held.pop());
   }
 }
 
-module.exports = { Descriptors };
+function release(fd) {
+  try { closeSync(fd); } catch { /* the code has closed it */ }
+}
+
+module.exports = { look };

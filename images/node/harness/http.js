@@ -17,6 +17,7 @@ const { FIELD } = C;
 const { IncomingMessage } = http;
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const push = P.uncurry(Readable.prototype.push);
+const addLines = P.uncurry(IncomingMessage.prototype._addHeaderLines); // of a complete message: its trailers
 const HEADERS_COUNT = symbolOf(new IncomingMessage(null), 'kHeadersCount'); // req.headers reads so many of rawHeaders
 
 /** Returns invoke(inv) for a function of (ctx, req, res). */
@@ -53,7 +54,7 @@ function newRequest(inv, peer) {
     push(req, null);
   } else {
     inv.request = new Incoming(inv, req);
-    if (inv.first !== null) inv.request.arrived(inv.first, false);
+    if (inv.first !== null) inv.request.arrived(inv.first, false, null);
   }
   return req;
 }
@@ -78,13 +79,16 @@ class Incoming {
     this.held = 0; // bytes in req's buffer that we have not granted again
   }
 
-  arrived(chunk, ended) {
+  arrived(chunk, ended, trailers) {
     if (this.req.destroyed) { this.inv.grant(chunk.length); return; }
     if (chunk.length !== 0) {
       if (push(this.req, chunk)) this.inv.grant(chunk.length);
       else this.held += chunk.length;
     }
-    if (ended) { this.req.complete = true; push(this.req, null); }
+    if (!ended) return;
+    this.req.complete = true;
+    if (trailers !== null) addLines(this.req, trailers, trailers.length);
+    push(this.req, null);
   }
 
   more() {

@@ -20,13 +20,12 @@ const { model } = require('./models.js');
 const { load, loadError } = require('./load.js');
 const { log } = require('./console.js');
 const { Channel } = require('./channel.js');
-const { Descriptors } = require('./descriptors.js');
+const descriptors = require('./descriptors.js');
 
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
 const SWEEP = 1000; // milliseconds
 const connections = new P.Set();
-const descriptors = new Descriptors();
 let server = null, leaving = false, going = false, exitCode = 0;
 
 function accept(socket) {
@@ -39,7 +38,10 @@ function open(conn, id) { return new Invocation(conn, id); }
 
 const wall = new Wall((visit) => P.setForEach(connections, (conn) => conn.each(visit)));
 
-function pending(inv) { wall.watch(inv); }
+function pending(inv) {
+  wall.watch(inv);
+  descriptors.look(activity.last);
+}
 
 function closed(conn) {
   P.setDelete(connections, conn);
@@ -113,7 +115,7 @@ async function serve(message, handle) {
     return;
   }
   server = net.createServer({ allowHalfOpen: false, noDelay: false }, accept);
-  server.on('error', () => descriptors.lend());
+  server.on('error', () => {}); // of accept(): descriptors.js
   server.listen(handle, () => channel.send({ t: 'serving' }));
 }
 
@@ -143,7 +145,6 @@ async function boot() {
   require('./guard.js').install({ served, leave: (code, reason) => outside(leave, code, reason) });
   require('./waits.js').install();
   background.install();
-  descriptors.fill();
   activity.done = 0;
   hide();
   channel.send({ t: 'spare', ...show() });

@@ -5,7 +5,7 @@
 const http = require('node:http');
 const { EventEmitter } = require('node:events');
 const P = require('./primordials.js');
-const { CODE } = require('./codec.js');
+const { CODE, MAX_HEAD, headersSize, mayTrail } = require('./codec.js');
 const { checkStatus } = require('./exchange.js');
 const { INV, Upgraded } = require('./peer.js');
 
@@ -13,9 +13,11 @@ const { ServerResponse, OutgoingMessage } = http;
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const setHeader = P.uncurry(OutgoingMessage.prototype.setHeader);
 const appendHeader = P.uncurry(OutgoingMessage.prototype.appendHeader);
+const { validateHeaderName, validateHeaderValue } = http;
 const getHeaders = P.uncurry(OutgoingMessage.prototype.getHeaders);
 const STATUS = P.assign({}, http.STATUS_CODES);
 const EMPTY = P.alloc(0);
+const TRAILERS = Symbol('trailers');
 
 function newResponse(inv, peer, req) {
   const res = new ServerResponse(req);
@@ -25,6 +27,7 @@ function newResponse(inv, peer, req) {
   res.writeHead = writeHead;
   res.write = write;
   res.end = end;
+  res.addTrailers = addTrailers;
   res.flushHeaders = flushHeaders;
   res.destroy = destroyResponse;
   res.writeContinue = res.writeProcessing = res.writeEarlyHints = nothing;
@@ -123,10 +126,36 @@ function sendHeadAndBody(res, first, body, ended, sent) {
   if (inv.over) { if (sent) P.nextTick(sent); return; }
   const callback = () => { if (sent) sent(); inv.response.sent(); };
   inv.response.pending++;
+  if (ended && trails(res)) { sendWithTrailers(res, first, body, callback); return; }
   if (!first) { inv.send(body ?? EMPTY, ended, callback); return; }
   inv.respond(res.statusCode, '', flatHeaders(res), body, ended);
   if (inv.queue !== null) inv.queue[inv.queue.length - 1].sent = callback;
   else P.nextTick(callback);
+}
+
+/** Whether trailers follow; as with node:http, not after a body whose length
+ * was told. */
+function trails(res) { return res[TRAILERS] !== undefined && !bodyless(res) && !res.hasHeader('content-length'); }
+
+function sendWithTrailers(res, first, body, sent) {
+  const inv = res[INV];
+  if (first) inv.respond(res.statusCode, '', flatHeaders(res), body, false);
+  else if (body !== null) inv.send(typeof body === 'string' ? P.from(body) : body, false, null);
+  inv.sendTrailers(res[TRAILERS], sent);
+}
+
+function addTrailers(headers) {
+  const flat = this[TRAILERS] ?? [], pairs = P.isArray(headers), names = pairs ? headers : P.keys(headers);
+  for (let i = 0; i < names.length; i++) {
+    const name = pairs ? names[i][0] : names[i], value = pairs ? names[i][1] : headers[name];
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+    if (!mayTrail(P.toLowerCase(name))) continue;
+    flat[flat.length] = P.toLowerCase(name);
+    flat[flat.length] = `${value}`;
+  }
+  if (headersSize(flat) > MAX_HEAD) throw new P.Error(`trailers take ${headersSize(flat)} bytes, at most ${MAX_HEAD} are allowed`);
+  this[TRAILERS] = flat;
 }
 
 function flatHeaders(res) {
@@ -143,7 +172,7 @@ function flatHeaders(res) {
 
 /** A response whose first bytes are its last ones has a length to tell. */
 function lengthOf(res, chunk, encoding) {
-  if (res._header || res.hasHeader('content-length') || res.statusCode === 204 || res.statusCode === 304) return;
+  if (res._header || res[TRAILERS] !== undefined || res.hasHeader('content-length') || res.statusCode === 204 || res.statusCode === 304) return;
   const n = chunk === undefined || chunk === null ? 0 : typeof chunk === 'string' ? P.byteLength(chunk, encoding) : chunk.byteLength;
   if (n !== 0 || !res[INV].isHead) setHeader(res, 'content-length', n);
 }

@@ -33,22 +33,27 @@ function note(inv, kind, thing, place) {
   list[inv.waited++ % KEPT] = { kind, thing, place };
 }
 
+// direct: one that no code of the tenant is seen to start belongs to another.
 const timer = {
+  direct: true,
   pending: (t) => !t._destroyed,
   name: (t) => `a timer of ${t._idleTimeout}ms`,
 };
 
 const request = {
+  direct: false,
   pending: (r) => !r.destroyed && r.res?.complete !== true,
   name: (r) => `an outgoing request to ${withPort(`${getHeader(r, 'host') ?? r.host}`, r.protocol)}`,
 };
 
 const fetched = {
+  direct: false,
   pending: (r) => !r.completed && !r.aborted,
   name: (r) => { const u = new URL(r.origin); return `an outgoing request to ${withPort(u.host, u.protocol)}`; },
 };
 
 const connection = {
+  direct: true,
   // An agent's sockets belong to its requests, and stay open after them.
   pending: (s) => !s.destroyed && !s._httpMessage && s.listenerCount('agentRemove') === 0,
   name: (s) => `a connection to ${s.remoteAddress === undefined ? s._host ?? 'a socket' : `${s.remoteAddress}:${s.remotePort}`}`,
@@ -66,8 +71,10 @@ function waitingFor(inv) {
     const { kind, thing, place } = list[i % KEPT];
     try { // the code may have done anything to them
       if (!kind.pending(thing)) continue;
+      const where = place === null ? '' : ownPlace(place.stack);
+      if (kind.direct && place !== null && where === '') continue;
       out.what = kind.name(thing);
-      if (place !== null) out.where = ownPlace(place.stack);
+      out.where = where;
     } catch { continue; }
     break;
   }

@@ -153,6 +153,42 @@ test('pb=1 parses the body for (ctx, req, res) too', async () => {
   assert.deepEqual(r.json, { a: 1 });
 });
 
+const trailers = [['x-sum', 'a1'], ['server-timing', 'a;dur=1']];
+
+for (const [name, code, want] of [
+  ['after writes', 'res.write("a"); res.addTrailers({ "X-Sum": "a1" }); res.addTrailers([["Server-Timing", "a;dur=1"]]); res.end("b")', { text: 'ab', trailers }],
+  ['after one end()', 'res.addTrailers({ "X-Sum": "a1", "server-timing": "a;dur=1" }); res.end("ab")', { text: 'ab', trailers }],
+  ['after a body over the window', 'res.addTrailers({ "X-Sum": "a1", "server-timing": "a;dur=1" }); res.end("x".repeat(1e6))', { text: 'x'.repeat(1e6), trailers }],
+  ['what may not trail is left out', 'res.addTrailers({ "X-Sum": "a1", "Content-Length": "9", "set-cookie": "a=b", "x-bulkhead-cause": "c", "server-timing": "a;dur=1" }); res.end("ab")', { text: 'ab', trailers }],
+  ['none where the length was told', 'res.setHeader("content-length", 2); res.addTrailers({ "X-Sum": "a1" }); res.end("ab")', { text: 'ab' }],
+  ['none without a body', 'res.statusCode = 204; res.addTrailers({ "X-Sum": "a1" }); res.end()', { text: '' }],
+  ['a value that is none', 'try { res.addTrailers({ "x-sum": "a\\r\\nb: c" }); } catch (e) { res.end(e.code); }', { text: 'ERR_INVALID_CHAR' }],
+]) {
+  test(`trailers of an answer: ${name}`, async () => {
+    const r = await invoke(`module.exports = (ctx, req, res) => { ${code} }`);
+    assert.deepEqual({ text: r.text, trailers: r.trailers }, { trailers: undefined, ...want });
+  });
+}
+
+test('a HEAD gets no trailers', async () => {
+  const r = await invoke('module.exports = (ctx, req, res) => { res.addTrailers({ "x-sum": "a1" }); res.end("ab"); }', { method: 'HEAD' });
+  assert.deepEqual([r.status, r.body.length, r.trailers], [200, 0, undefined]);
+});
+
+for (const [name, code, want] of [
+  ['(ctx, req, res)', 'module.exports = async (ctx, req, res) => { const early = { ...req.trailers }; let b = ""; for await (const d of req) b += d; res.end(JSON.stringify([early, b, req.trailers, req.rawTrailers, req.complete])); }', [{}, 'ab', { 'x-sum': 'a1', 'x-list': '1, 2' }, ['x-sum', 'a1', 'x-list', '1', 'x-list', '2'], true]],
+  ['(ctx, cb), which has no use for them', 'module.exports = (ctx, cb) => cb(null, ctx.body_raw)', 'ab'],
+  ['fetch, nor has it', 'export default { fetch: async (r) => Response.json(await r.text()) }', 'ab'],
+]) {
+  test(`trailers of a request: ${name}`, async () => {
+    await using p = await serve(code);
+    const id = p.client.open({ method: 'POST', headers: [['content-type', 'text/plain']] }, 'a', false), answer = p.client.answer(id);
+    p.client.data(id, 'b');
+    p.client.trailers(id, [['x-sum', 'a1'], ['x-list', '1'], ['content-length', '7'], ['x-list', '2']]);
+    assert.deepEqual(withJSON(await answer).json, want);
+  });
+}
+
 const fetches = [
   ['text', 'new Response("hi", { status: 201, headers: { "X-A": "b" } })', 201, { 'x-a': 'b', 'content-type': 'text/plain;charset=UTF-8', 'content-length': '2' }, 'hi'],
   ['JSON', 'Response.json({ m: request.method, u: request.url })', 200, { 'content-type': 'application/json', 'content-length': '56' }, '{"m":"POST","u":"https://host.example/acme/hello/a?b=c"}'],
