@@ -28,6 +28,7 @@ type exchange struct {
 	head  *head          // what req is made in
 	req   frames.Request // kept until its answer begins: it may be offered again
 	whole bool           // all of its body is in req
+	held  bool           // none of its body is taken before the runner has answered or let it in
 
 	streams bool   // the exchange is the response's body stream
 	rest    []byte // of the answer's body, still to be written
@@ -38,6 +39,13 @@ type exchange struct {
 // serve handles one request. When it returns the response is complete, or its
 // body streams from the exchange, which then is done when the body is.
 func (x *exchange) serve() {
+	if x.begin() {
+		x.end(x.respond())
+	}
+}
+
+// begin sends the request to an instance. False: it has been answered already.
+func (x *exchange) begin() bool {
 	ctx := x.ctx
 	path, authority, refusal := splitTarget(ctx.Request.Header.RequestURI(), ctx.Request.Header.Host())
 	if len(path) != len(x.rec.target) {
@@ -47,7 +55,7 @@ func (x *exchange) serve() {
 	if refusal == nil && string(path) == healthPath {
 		ctx.SetBodyString("ok\n")
 		x.finish(nil)
-		return
+		return false
 	}
 	var route Route
 	if refusal == nil {
@@ -57,9 +65,12 @@ func (x *exchange) serve() {
 		x.rec.tenant, x.rec.function = route.Tenant, route.Function
 		refusal = x.open(route, path, authority)
 	}
-	if refusal == nil {
-		refusal = x.respond()
-	}
+	x.end(refusal)
+	return refusal == nil
+}
+
+// end ends the exchange if there is a refusal.
+func (x *exchange) end(refusal *refusal) {
 	if refusal != nil {
 		x.finish(refusal)
 	}
@@ -72,12 +83,15 @@ func (x *exchange) open(route Route, path, authority []byte) *refusal {
 	if refusal != nil {
 		return refusal
 	}
+	x.req = req
+	if x.held = x.held || x.head.upgrade; x.held {
+		return x.offer()
+	}
 	body, whole, err := x.head.readInline(x.ctx)
 	if err != nil {
 		return refuse(408, "body_cut_short", "the request's body did not arrive: %v", err)
 	}
-	req.Body = body
-	x.req, x.whole = req, whole
+	x.req.Body, x.whole = body, whole
 	x.rec.in = int64(len(body))
 	return x.offer()
 }
@@ -103,9 +117,8 @@ func (x *exchange) offer() *refusal {
 		stream, err := target.open(x.p.ctx, x.req, x.whole)
 		if err == nil {
 			x.stream = stream
-			if !x.whole {
-				x.upload = upload{ctx: x.ctx, body: x.ctx.RequestBodyStream(), length: x.ctx.Request.Header.ContentLength(), stream: stream}
-				x.upload.start()
+			if !x.whole && !x.held {
+				x.startUpload()
 			}
 			return nil
 		}
@@ -118,6 +131,11 @@ func (x *exchange) offer() *refusal {
 	return unreachable(x.rec.tenant, last)
 }
 
+func (x *exchange) startUpload() {
+	x.upload = upload{ctx: x.ctx, body: x.ctx.RequestBodyStream(), length: x.ctx.Request.Header.ContentLength(), stream: x.stream}
+	x.upload.start()
+}
+
 func unreachable(tenant string, err error) *refusal {
 	r := refuse(503, "instance_unreachable", "no instance of tenant %q takes requests: %v", tenant, err)
 	r.retryAfter = time.Second
@@ -127,12 +145,15 @@ func unreachable(tenant string, err error) *refusal {
 // respond waits for the answer's head and makes it the response.
 func (x *exchange) respond() *refusal {
 	for {
-		x.watch = x.p.presence.add(x.ctx.Conn(), x.stream, x.rec.start)
+		if x.watch == nil {
+			x.watch = x.p.presence.add(x.ctx.Conn(), x.stream, x.rec.start)
+		}
 		r, err := x.stream.Response(context.Background())
 		if err == nil {
 			x.dropHead()
-			if r.Status < 200 {
-				return refuse(502, "bad_answer", "the function answered with status %d; there is no upgrade, so it must be 200 or more", r.Status)
+			if r.Status == 101 {
+				x.switchProtocols(r)
+				return nil
 			}
 			x.answer(r)
 			return nil
@@ -145,7 +166,7 @@ func (x *exchange) respond() *refusal {
 			return fault
 		case !errors.Is(err, frames.ErrRefused):
 			return refusalFor(err, gone)
-		case !x.whole || x.rec.tries >= maxTries:
+		case !x.whole && !x.held || x.rec.tries >= maxTries:
 			return unreachable(x.rec.tenant, err)
 		}
 		if refusal := x.offer(); refusal != nil {

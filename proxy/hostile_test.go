@@ -154,8 +154,18 @@ func TestAnswersBelow200AreRefused(t *testing.T) {
 		fmt.Sscanf(string(x.Request.Target), "/acme/%d", &status)
 		x.Answer(status, nil, "", true)
 	})
-	for _, status := range []int{100, 101, 103, 199} {
-		resp, body := answer(t, dial(t, p, fmt.Sprintf("GET /acme/%d HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", status)))
+	const asks = "Connection: upgrade\r\nUpgrade: websocket\r\n"
+	for _, tt := range []struct {
+		status  int
+		version string
+		headers string
+	}{
+		{100, "1.1", asks}, {103, "1.1", asks}, {199, "1.1", asks}, {101, "1.1", ""}, {101, "1.0", asks},
+		{101, "1.1", "Upgrade: websocket\r\n"}, {101, "1.1", "Connection: upgrade\r\n"},
+		{101, "1.1", asks + "Content-Length: 1\r\n"}, {101, "1.1", "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\n"},
+	} {
+		status := tt.status
+		resp, body := answer(t, dial(t, p, fmt.Sprintf("GET /acme/%d HTTP/%s\r\nHost: x\r\n%s\r\nx", status, tt.version, tt.headers)))
 		if resp.StatusCode != 502 || !strings.Contains(body, "bad_answer") {
 			t.Errorf("%d became %d %s", status, resp.StatusCode, body)
 		}

@@ -17,7 +17,10 @@ import (
 const inlineBody = 32 << 10
 
 // head is the buffer that a request's head is made in.
-type head struct{ fields, headers, body []byte }
+type head struct {
+	fields, headers, body []byte
+	upgrade               bool // the client asks for another protocol
+}
 
 var heads = sync.Pool{New: func() any { return &head{} }}
 
@@ -61,6 +64,7 @@ var twoLengths = refuse(400, "bad_request", "the request has both content-length
 func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string, authority []byte) *refusal {
 	var listed [][]byte // what Connection headers name, of several too
 	length, coding := false, false
+	var upgrade wish
 	out := frames.AppendHeaderCount(h.headers[:0])
 	for name, value := range ctx.Request.Header.AllInOrder() {
 		if len(name) > 255 || len(out)+len(name)+len(value) > maxHeader {
@@ -76,7 +80,9 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string,
 		case "transfer-encoding":
 			coding = true
 		case "connection":
-			listed = appendOptions(listed, value)
+			listed = appendOptions(listed, value, &upgrade)
+		case "upgrade":
+			upgrade.protocol = value
 		case "host": // in absolute form the target has the say
 			out = frames.AppendHeaderLine(dropLine(out, at), 0, lower, authority)
 		}
@@ -92,15 +98,28 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string,
 	}
 	client, _, _ := net.SplitHostPort(rec.client)
 	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), []byte(client))
-	h.headers = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
+	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
+	h.upgrade = upgrade.holds(ctx, coding)
+	switch {
+	case h.upgrade:
+		out = frames.AppendHeaderLine(out, 0, []byte("upgrade"), upgrade.protocol)
+		out = frames.AppendHeaderLine(out, 0, []byte("connection"), []byte("upgrade"))
+	case ctx.Request.MayContinue():
+		out = frames.AppendHeaderLine(out, 0, []byte("expect"), []byte("100-continue"))
+	}
+	h.headers = out
 	return nil
 }
 
-// appendOptions adds the headers that a Connection header names. The two
-// options that clients do send name none.
-func appendOptions(listed [][]byte, value []byte) [][]byte {
+// appendOptions adds the headers that a Connection header names. The three
+// options that clients do send name none, or one that is dealt with apart.
+func appendOptions(listed [][]byte, value []byte, upgrade *wish) [][]byte {
 	for option := range bytes.SplitSeq(value, []byte(",")) {
 		option = bytes.TrimSpace(option)
+		if bytes.EqualFold(option, []byte("upgrade")) {
+			upgrade.asked = true
+			continue
+		}
 		if len(option) > 0 && !bytes.EqualFold(option, []byte("keep-alive")) && !bytes.EqualFold(option, []byte("close")) {
 			listed = append(listed, option)
 		}

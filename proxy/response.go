@@ -50,7 +50,7 @@ func (x *exchange) answer(r frames.Response) {
 	length := fill(resp, r)
 	x.rec.status = r.Status
 	x.rec.cause = cause(r.Fields.Get(frames.FieldCause))
-	if left, whole := x.stream.Whole(); whole {
+	if left, whole := x.stream.Whole(); whole && x.stream.Trailers() == nil {
 		body, _ := x.stream.Next(context.Background())
 		x.rec.out = int64(left)
 		if bodiless(r.Status, x.ctx.IsHead()) {
@@ -130,6 +130,7 @@ func (x *exchange) Read(p []byte) (int, error) {
 				x.failed = io.ErrUnexpectedEOF
 				return 0, x.failed
 			}
+			x.trail()
 			return 0, io.EOF
 		}
 		x.rest = chunk

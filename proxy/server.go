@@ -13,6 +13,8 @@ import (
 	"github.com/rs/xid"
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"bulkhead/internal/frames"
 )
 
 // Limits on what a client may send, and how slowly.
@@ -40,6 +42,7 @@ type Proxy struct {
 	table    *Table
 	server   *fasthttp.Server
 	presence *presence
+	tunnels  tunnels
 	access   *zerolog.Logger
 	buffer   *buffered
 	ctx      context.Context
@@ -53,6 +56,7 @@ func New(table *Table, opts Options) *Proxy {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.server = &fasthttp.Server{
 		Handler:                       p.handle,
+		ExpectHandler:                 p.expect,
 		ErrorHandler:                  p.unreadable,
 		HeaderReceived:                bodyTime,
 		Logger:                        serverLog{opts.Log},
@@ -84,7 +88,11 @@ func (p *Proxy) Serve(ln net.Listener) error {
 // Shutdown takes no more requests, waits for those in flight until ctx ends,
 // and closes.
 func (p *Proxy) Shutdown(ctx context.Context) error {
+	tunnels := make(chan struct{})
+	go func() { p.tunnels.drain(ctx); close(tunnels) }()
 	err := p.server.ShutdownWithContext(ctx)
+	<-tunnels
+	p.tunnels.drain(ctx) // of requests that were upgraded meanwhile
 	p.stop()
 	p.table.close()
 	p.presence.close()
@@ -98,12 +106,20 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 var exchanges = sync.Pool{New: func() any { return &exchange{} }}
 
 func (p *Proxy) handle(ctx *fasthttp.RequestCtx) {
+	if x := expecting(ctx).expecting.Swap(nil); x != nil {
+		x.admitted()
+		return
+	}
+	p.exchange(ctx).serve()
+}
+
+func (p *Proxy) exchange(ctx *fasthttp.RequestCtx) *exchange {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{p: p, ctx: ctx, rec: record{
 		start: time.Now(), request: xid.New().String(), client: ctx.RemoteAddr().String(),
 		method: string(ctx.Method()[:min(len(ctx.Method()), maxMethod)]), target: string(ctx.Request.Header.RequestURI()),
 	}}
-	x.serve()
+	return x
 }
 
 // done logs an exchange and gives it back.
@@ -140,6 +156,11 @@ func (p *Proxy) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		r = refuse(400, "bad_request", "the request ended before it was whole")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r = refuse(408, "request_timeout", "the request did not arrive in time: its headers may take %v, the first bytes of its body %v", headerTime, bodyStall)
+	}
+	if x := expecting(ctx).expecting.Swap(nil); x != nil {
+		x.stream.Reset(frames.CodeCancelled, "the request's body was cut short")
+		x.finish(r)
+		return
 	}
 	r.write(&ctx.Response, rec.request)
 	rec.status, rec.cause = r.status, r.cause

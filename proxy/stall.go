@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,16 @@ type stallConn struct {
 	net.Conn
 	armed time.Time // when the write deadline was last moved on
 	ended bool      // the client has closed its side; the reader's own
+
+	expecting atomic.Pointer[exchange] // let in, and waiting for its body
+}
+
+// Close ends the connection, and a request on it whose body has not come.
+func (c *stallConn) Close() error {
+	if x := c.expecting.Swap(nil); x != nil {
+		x.forsake()
+	}
+	return c.Conn.Close()
 }
 
 // NetConn returns the connection beneath.

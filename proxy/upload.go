@@ -52,7 +52,7 @@ func (u *upload) run() error {
 			end, err = false, errCutShort
 		}
 		if n > 0 || end {
-			if err := u.stream.Write(context.Background(), buf[:n], end); err != nil {
+			if err := u.pass(buf[:n], end); err != nil {
 				return errCutOff // the answer tells why
 			}
 		}
@@ -70,6 +70,19 @@ func (u *upload) run() error {
 			return err
 		}
 	}
+}
+
+// pass sends some of the body on, and with its end the trailers.
+func (u *upload) pass(p []byte, end bool) error {
+	var trailers frames.Headers
+	if end {
+		trailers = u.trailers()
+	}
+	err := u.stream.Write(context.Background(), p, end && trailers == nil)
+	if err == nil && trailers != nil {
+		err = u.stream.WriteTrailers(trailers)
+	}
+	return err
 }
 
 // cutShort reports whether the body's end is only the connection's: fasthttp

@@ -35,8 +35,7 @@ type call struct {
 	probe    bool     // shows whether its function still crashes
 
 	upgrades bool // asks for an upgrade
-	upgraded bool // was answered 101: raw bytes, each way until its own end
-	ended    bool // after that: the process's way has ended
+	upgraded bool // was answered 101: raw bytes both ways
 }
 
 // begin takes a new request through the gate and the limits, and sends it on.

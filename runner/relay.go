@@ -40,9 +40,6 @@ func (c *call) bodyFromProxy(f frames.Frame) {
 		return
 	}
 	c.toProcess(f)
-	if f.End && c.ended {
-		c.hangUp()
-	}
 }
 
 // toProcess passes a frame on, or keeps it until the process is there. What
@@ -79,15 +76,12 @@ func (c *call) fromProcess(f frames.Frame) {
 		c.abandon(frames.CodeCancelled, "the proxy does not read")
 		return
 	}
-	switch {
-	case !f.End:
-	case c.upgraded && !c.whole:
-		c.ended = true // the client's way goes on
-	default:
-		if !c.whole {
-			c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, frames.CodeNone, "") })
-		}
-		c.hangUp()
+	if f.End && !c.whole {
+		c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, frames.CodeNone, "") })
+	}
+	if f.End {
+		delete(c.process.calls, c.out)
+		c.finish()
 	}
 }
 
@@ -117,12 +111,6 @@ func (c *call) resetByProcess(code frames.Code, reason string) {
 	c.finish()
 }
 
-// hangUp ends a call whose streams are both at their end.
-func (c *call) hangUp() {
-	delete(c.process.calls, c.out)
-	c.finish()
-}
-
 // wrong says what is wrong with a frame that may not come now, or brings more
 // of the body than the proxy has asked for: the proxy must be able to trust
 // the runner.
@@ -134,8 +122,6 @@ func (c *call) wrong(f frames.Frame, body int) string {
 	switch {
 	case c.credit < 0:
 		return fmt.Sprintf("more than the window on stream %d", f.Stream)
-	case c.ended && f.Type != frames.TypeWindow && f.Type != frames.TypeReset:
-		return fmt.Sprintf("%v after the end of stream %d", f.Type, f.Stream)
 	case f.Type == frames.TypeResponse && c.answered:
 		return fmt.Sprintf("second RESPONSE on stream %d", f.Stream)
 	case (f.Type == frames.TypeData || f.Type == frames.TypeTrailers) && !c.answered:

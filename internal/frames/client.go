@@ -143,7 +143,7 @@ func (h clientHandler) Frame(f Frame) error {
 		// Taken before c.mu is given back: the stream can't be released and
 		// used again for another request in between.
 		s.mu.Lock()
-		if f.Type == TypeReset || f.End && !s.upgraded {
+		if f.Type == TypeReset || f.End {
 			delete(c.streams, f.Stream)
 		}
 	}

@@ -113,9 +113,12 @@ func (h Headers) Get(name string) []byte {
 	return nil
 }
 
-// All yields names and values in order.
+// All yields names and values in order; nil is the empty list.
 func (h Headers) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
+		if len(h) == 0 {
+			return
+		}
 		for b := h[2:]; len(b) > 0; {
 			n := 1 + int(b[0])
 			v := n + 2 + int(binary.LittleEndian.Uint16(b[n:]))

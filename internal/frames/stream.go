@@ -25,9 +25,9 @@ type Stream struct {
 	err     error  // the stream failed
 	credit  int    // bytes of the request's body that may be sent
 	sent    bool   // the request's body is whole
+	let     bool   // a WINDOW has come
 
 	upgrades bool // the request asks for an upgrade
-	upgraded bool // the answer is a 101: raw bytes, each way until its own end
 
 	answer chan struct{} // something came for the reader; capacity 1
 	window chan struct{} // credit came for the sender; capacity 1
@@ -55,7 +55,7 @@ func (s *Stream) release() {
 	}
 	s.head, s.body, s.taken = keep(s.head), keep(s.body), keep(s.taken)
 	s.client, s.id, s.err, s.granted, s.ended, s.sent = nil, 0, nil, 0, false, false
-	s.trails, s.upgrades, s.upgraded = nil, false, false
+	s.trails, s.upgrades, s.let = nil, false, false
 	drain(s.answer)
 	drain(s.window)
 	s.mu.Unlock()
@@ -108,7 +108,6 @@ func (s *Stream) take(f Frame) error {
 		if err != nil {
 			return err
 		}
-		s.upgraded = r.Status == 101 && !f.End
 		s.head = append(s.head, f.Payload[:len(f.Payload)-len(r.Body)]...)
 		s.body = append(s.body, r.Body...)
 	case TypeData:
@@ -126,6 +125,7 @@ func (s *Stream) take(f Frame) error {
 		}
 		s.trails = append([]byte{}, h...)
 	case TypeWindow:
+		s.let = true
 		if s.credit += ParseWindow(f.Payload); s.credit > maxCredit {
 			return protocolError("leave to send %d bytes on stream %d", s.credit, f.Stream)
 		}
@@ -218,14 +218,11 @@ func (s *Stream) Reset(code Code, reason string) {
 	s.client.conn.Send(func(dst []byte) []byte { return AppendReset(dst, s.id, code, reason) })
 }
 
-// over reports whether nothing is left to be said; s.mu is held.
-func (s *Stream) over() bool { return s.err != nil || s.ended && (!s.upgraded || s.sent) }
-
 // Cancel gives the stream up, as one whose client has gone, unless its answer
 // is whole or it has failed. Whoever waits in its methods is woken.
 func (s *Stream) Cancel() {
 	s.mu.Lock()
-	over := s.over()
+	over := s.ended || s.err != nil
 	s.mu.Unlock()
 	if !over {
 		s.Reset(CodeCancelled, "the client has gone")

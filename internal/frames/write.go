@@ -5,13 +5,32 @@ import (
 	"encoding/binary"
 )
 
+// Admitted waits until the other side lets the request in, which it says with a
+// WINDOW, or ctx ends. False: it has answered, or given the stream up, instead.
+func (s *Stream) Admitted(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		let, over := s.let, s.err != nil || len(s.head) > 0
+		s.mu.Unlock()
+		if let || over {
+			return !over
+		}
+		select {
+		case <-s.window:
+		case <-s.answer:
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
 // Write sends some of the request's body, as the window allows, and with end
 // its last bytes. It returns nil, without having sent all, once the answer is
-// whole: nobody wants the rest. After a 101 the answer's end is its own alone.
+// whole: nobody wants the rest.
 func (s *Stream) Write(ctx context.Context, p []byte, end bool) error {
 	for {
 		s.mu.Lock()
-		if s.unwanted() {
+		if s.ended || s.err != nil {
 			defer s.mu.Unlock()
 			return s.err
 		}
@@ -45,7 +64,7 @@ func (s *Stream) Write(ctx context.Context, p []byte, end bool) error {
 // the answer is whole.
 func (s *Stream) WriteTrailers(h Headers) error {
 	s.mu.Lock()
-	if s.unwanted() {
+	if s.ended || s.err != nil {
 		defer s.mu.Unlock()
 		return s.err
 	}
@@ -53,9 +72,6 @@ func (s *Stream) WriteTrailers(h Headers) error {
 	s.mu.Unlock()
 	return s.client.conn.Send(func(dst []byte) []byte { return AppendTrailers(dst, s.id, h) })
 }
-
-// unwanted reports whether no more of the request is to be sent; s.mu is held.
-func (s *Stream) unwanted() bool { return s.err != nil || s.ended && !s.upgraded }
 
 // patchLength writes the payload's length into the header at dst[start].
 func patchLength(dst []byte, start int) []byte {
