@@ -4,11 +4,12 @@
 // needs undici, which would cost every process 7 MB and 40 ms: only fetch()
 // and formData() load it, when code calls them.
 
+const { isDisturbed } = require('node:stream');
 const P = require('./primordials.js');
 
 const BODY = Symbol('body'); // [BODY]() is a body's state, [BODY](state) sets it
 const FORM = 'application/x-www-form-urlencoded;charset=UTF-8', TEXT = 'text/plain;charset=UTF-8';
-const Params = URLSearchParams;
+const Params = URLSearchParams, EMPTY = P.alloc(0);
 const nodeFetch = Object.getOwnPropertyDescriptor(globalThis, 'fetch').value;
 
 /** Node's own fetch, and its Response class once something has loaded it. */
@@ -67,7 +68,7 @@ function streamOf(state) {
   if (state.kind === null) return null;
   if (typeof state.kind === 'function') state.kind = state.kind();
   else if (!isStream(state.kind)) {
-    const bytes = typeof state.kind === 'string' ? P.from(state.kind) : state.kind;
+    const bytes = state.used ? EMPTY : typeof state.kind === 'string' ? P.from(state.kind) : state.kind;
     state.kind = new ReadableStream({ start(c) { if (bytes.length !== 0) c.enqueue(new P.Uint8Array(bytes)); c.close(); } });
   }
   return state.kind;
@@ -75,7 +76,7 @@ function streamOf(state) {
 
 function isStream(kind) { return kind !== null && typeof kind === 'object' && !(kind instanceof P.Uint8Array); }
 
-function isUsed(state) { return state.used || isStream(state.kind) && state.kind.locked === true; }
+function isUsed(state) { return state.used || isStream(state.kind) && (state.kind.locked === true || isDisturbed(state.kind)); }
 
 /** Uses the body up; text stays text. */
 async function consume(state) {

@@ -211,6 +211,19 @@ const fetches = [
   ['a Request passed to fetch()', 'await fetch(new Request("data:text/y,req", { headers: { a: "b" } }))', 200, { 'content-type': 'text/y' }, 'req'],
   ['a Request made of the request', 'const r = new Request("http://x/", request); return new Response(r.method + await r.text() + r.headers.get("x-q")', 200, null, 'POSTbodyvv'],
   ['a signal that has not fired', 'new Response(String(request.signal.aborted))', 200, null, 'false'],
+  ['a body that was read from by hand is used', 'const r = new Response(new Blob(["ab"]).stream()), reader = r.body.getReader(); await reader.read(); reader.releaseLock(); return new Response(String([r.bodyUsed, await r.text().catch((e) => e.name)])', 200, null, 'true,TypeError'],
+  ['a used body gives nothing again', 'const r = new Response("x"); await r.text(); return new Response(String(r.bodyUsed) + await new Response(r.body).text().catch((e) => e.name)', 200, null, 'true'],
+  ['tee', 'const [a, b] = request.body.tee(); return new Response(await new Response(a).text() + await new Response(b).text()', 200, null, 'bodybody'],
+  ['a stream transformed on its way', 'new Response(request.body.pipeThrough(new CompressionStream("gzip")).pipeThrough(new DecompressionStream("gzip")))', 200, {}, 'body'],
+  ['text decoded from a stream', 'let s = ""; for await (const part of request.body.pipeThrough(new TextDecoderStream())) s += part; return new Response(s', 200, null, 'body'],
+  ['a Request changed', 'const r = new Request(request, { method: "PUT", headers: { "x-z": "1" } }); return new Response(r.method + r.headers.get("x-z") + r.headers.get("x-q") + await r.text()', 200, null, 'PUT1nullbody'],
+  ['a Response made of another', 'const o = new Response("a", { status: 203, headers: { x: "1" } }); return new Response(o.body, o', 203, { x: '1', 'content-type': 'text/plain;charset=UTF-8' }, 'a'],
+  ['headers changed afterwards', 'const r = new Response("x"); r.headers.set("x-a", 1); r.headers.append("x-b", "2"); r.headers.delete("content-type"); return (r', 200, { 'x-a': '1', 'x-b': '2', 'content-length': '1' }, 'x'],
+  ['Node\'s own Response', 'const R = (await fetch("data:,")).constructor; return new R("native", { status: 202 }', 202, { 'content-type': 'text/plain;charset=UTF-8' }, 'native'],
+  ['a urlencoded form', 'const f = await new Request("http://x/", { method: "POST", body: new URLSearchParams("a=1&b=2") }).formData(); return new Response(f.get("a") + f.get("b")', 200, null, '12'],
+  ['a blob\'s type', 'new Response((await new Response("x").blob()).type)', 200, null, 'text/plain;charset=utf-8'],
+  ['an error Response', 'const r = Response.error(); return new Response(r.type + r.status', 200, null, 'error0'],
+  ['broken JSON', 'const e = await request.json().catch((e) => e); return new Response(e.name', 200, null, 'SyntaxError'],
   ['instanceof', 'new Response(String([request instanceof Request, new Response() instanceof Response, new Request("http://x/") instanceof Request, await new Request("http://x/", { method: "POST", body: "n" }).text()]))', 200, null, 'true,true,true,n'],
 ];
 
@@ -231,6 +244,22 @@ for (const [name, expression, status, headers, text] of fetches) {
     });
   }
 }
+
+test('fetch: bodies go both ways at a time', async () => {
+  await using p = await serve('export default { fetch: (request) => new Response(request.body.pipeThrough(new TransformStream({ transform(chunk, out) { out.enqueue(Buffer.from(`<${Buffer.from(chunk)}>`)); } }))) }');
+  const id = p.client.open({ method: 'POST' }, '', false), head = p.client.until((f) => f.type === 'RESPONSE');
+  const next = () => p.client.until((f) => f.stream === id && f.type === 'DATA');
+  p.client.data(id, 'a');
+  assert.equal((await head).end, false, 'the answer has begun, the request goes on');
+  for (const part of ['b', 'c']) {
+    const echoed = p.client.until((f) => f.type === 'DATA' && f.body.toString() === `<${part}>`);
+    p.client.data(id, part);
+    await echoed;
+  }
+  const end = next();
+  p.client.data(id, '', true);
+  assert.equal((await end).end, true);
+});
 
 test('fetch: a client that goes aborts the request\'s signal', async () => {
   await using p = await serve('export default { fetch(request) { request.signal.addEventListener("abort", () => console.log("aborted")); return new Promise(() => {}); } }');
