@@ -18,8 +18,12 @@ const (
 	sightTime    = 150 * time.Millisecond // for finding out where and whose the code is
 	stormSights  = 5
 	sightsApart  = 3 * time.Millisecond
-	afterBreakIn = 1 << 40 // numbers the ping after a break-in
+	confirmAfter = 30 * time.Millisecond // that the code is still the same request's
+	afterBreakIn = 1 << 40               // numbers the ping after a break-in
 )
+
+// errInnocent says that no one request keeps the event loop.
+var errInnocent = errors.New("the turn is another request's by now")
 
 // breakIn pauses the code, completes and pronounces the verdict, and ends the
 // turn. The error says why the process could not be brought to reason; told,
@@ -40,6 +44,9 @@ func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
 		find = sample
 	}
 	sight, err := find(s)
+	if err == nil && v.Kind == watch.Block {
+		err = confirm(s, sight)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -87,6 +94,23 @@ func locate(s *inspect.Session) (inspect.Sight, error) {
 			return sight, err
 		}
 	}
+}
+
+// confirm looks once more, a moment later: where many requests go on in the same
+// round of the event loop, each for a short time, the loop does not answer
+// either, and none of them is to blame.
+func confirm(s *inspect.Session, first inspect.Sight) error {
+	if first.Request == "" {
+		return nil
+	}
+	if err := s.Again(confirmAfter); err != nil {
+		return err
+	}
+	second, err := locate(s)
+	if err == nil && second.Request != "" && second.Request != first.Request {
+		return errInnocent
+	}
+	return err
 }
 
 // sample looks several times, at different turns: a storm is many of them, with

@@ -27,8 +27,18 @@ const (
 // process can no longer be asked.
 type mark struct {
 	mu  sync.Mutex
-	pid int
-	at  int64 // address; 0: not found
+	mem *os.File // the process's memory; nil: there is no mark
+	at  int64    // its address
+
+	over bool // the process has ended
+}
+
+// close forgets the mark.
+func (m *mark) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mem.Close()
+	m.mem, m.over = nil, true
 }
 
 // find looks for the mark in the memory of pid. Where that may not be read,
@@ -46,28 +56,25 @@ func (m *mark) find(pid int, text string) {
 	if err != nil {
 		return
 	}
-	defer mem.Close()
 	at := search(maps, mem, want)
 	m.mu.Lock()
-	m.pid, m.at = pid, at
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	if at == 0 || m.over {
+		mem.Close()
+		return
+	}
+	m.mem, m.at = mem, at
 }
 
 // read tells whose synchronous turn it is: a request's id, or nothing.
 func (m *mark) read() string {
 	m.mu.Lock()
-	pid, at := m.pid, m.at
-	m.mu.Unlock()
-	if at == 0 {
+	defer m.mu.Unlock()
+	if m.mem == nil {
 		return ""
 	}
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		return ""
-	}
-	defer mem.Close()
 	var b [1 + maxID]byte
-	if _, err := mem.ReadAt(b[:], at+markSize); err != nil {
+	if _, err := m.mem.ReadAt(b[:], m.at+markSize); err != nil || b[0] == 0 {
 		return ""
 	}
 	return inspect.Clean(latin1(b[1:1+min(int(b[0]), maxID)]), maxID)

@@ -209,6 +209,7 @@ func (p *process) bury(status <-chan syscall.WaitStatus, own ends, ended func(*p
 	<-read
 	ended(p, s)
 	p.stat.Close()
+	p.mark.close()
 	close(p.gone)
 }
 

@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"errors"
 	"fmt"
 
 	"bulkhead/cell/watch"
@@ -12,19 +13,16 @@ import (
 // serves no longer: it finishes what it has and goes.
 func (c *Cell) enforce(p *process, b watch.Breach) {
 	v := Verdict{Kind: b.Kind, Limit: b.Limit.Milliseconds(), Measured: b.Measured.Milliseconds()}
-	again := c.taint(p)
 	if b.Kind == watch.Idle {
 		c.pronounce(p, v)
 		c.retire(p)
 		return
 	}
-	if b.Kind == watch.Storm && again {
-		v.Killed, v.Request = true, p.mark.read()
-		c.pronounce(p, v)
-		c.kill(p, explain(v))
+	told, err := c.breakIn(p, &v)
+	if errors.Is(err, errInnocent) {
+		p.tell(map[string]string{"op": "blind"})
 		return
 	}
-	told, err := c.breakIn(p, &v)
 	if err != nil {
 		v.Killed = true
 		if v.Request == "" {
@@ -40,18 +38,6 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 	}
 	p.tell(map[string]string{"op": "blind"})
 	c.retire(p)
-}
-
-// taint takes p out of service, and tells whether it was already: the version's
-// next request gets another process.
-func (c *Cell) taint(p *process) (already bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p.state != serving {
-		return true
-	}
-	c.leave(p)
-	return false
 }
 
 // retire lets a tainted process finish what it has.
@@ -74,12 +60,16 @@ func (c *Cell) sentence(p *process, v Verdict) {
 	p.verdict = &v
 }
 
-// pronounce keeps a verdict and tells everyone.
+// pronounce keeps a verdict and tells everyone. The process is out of service:
+// the version's next request gets another.
 func (c *Cell) pronounce(p *process, v Verdict) {
 	c.sentence(p, v)
 	c.log.log(entry{Function: p.function, Version: short(p.version), Request: v.Request, Level: "platform", Message: explain(v)})
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p.state == serving {
+		c.leave(p)
+	}
 	c.broadcast(Event{Event: "verdict", Function: p.function, Version: p.version, Socket: p.socket, Verdict: &v})
 }
 

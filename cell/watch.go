@@ -96,7 +96,7 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	s := watch.Sample{At: now, CPU: cpu}
+	s := watch.Sample{At: now, CPU: cpu, Turn: w.p.mark.read()}
 	select {
 	case pong := <-w.p.pongs:
 		s.Pong = &pong

@@ -51,6 +51,7 @@ type Sample struct {
 	At   time.Time
 	CPU  time.Duration // of the main thread since its start
 	Pong *Pong         // the last one since the sample before, if any came
+	Turn string        // the request in whose synchronous turn it is; empty: none, or unknown
 }
 
 // Breach is a limit that was passed.
@@ -76,10 +77,11 @@ type Watch struct {
 	seen time.Duration // CPU up to which activity has been seen
 	cpu  time.Duration // at the last look
 
-	pings   int64 // sent
-	out     bool  // the last one is unanswered
-	pingCPU time.Duration
-	waited  time.Duration // since the ping
+	pings   int64         // sent
+	out     bool          // the last one is unanswered
+	pingCPU time.Duration // when it was sent, or another turn began
+	waited  time.Duration // since then
+	turn    string        // of the last look
 
 	known      bool // what the last pong said holds
 	inflight   int
@@ -111,6 +113,9 @@ func (w *Watch) Look(s Sample) Next {
 	wall := min(elapsed, w.in+slack)
 	w.waited += wall
 	w.pass(wall, s.CPU)
+	if s.Turn != w.turn { // many short turns in a row are not a long one
+		w.turn, w.pingCPU, w.waited = s.Turn, s.CPU, 0
+	}
 	var breach *Breach
 	if s.Pong != nil && w.out && s.Pong.N == w.pings {
 		w.out, w.seen = false, s.Pong.CPU

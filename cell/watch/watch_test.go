@@ -21,6 +21,7 @@ type phase struct {
 	inflight int
 	rate     float64       // requests that it finishes in a second
 	late     time.Duration // the look at the phase's end comes so much later, and the process was frozen
+	turns    bool          // each look finds another request's turn
 	lag      time.Duration // every look comes so much later
 }
 
@@ -45,6 +46,9 @@ func live(w *Watch, life []phase) (found, *Breach) {
 				now = now.Add(p.late)
 			}
 			sample := Sample{At: now, CPU: time.Duration(cpu * float64(s))}
+			if p.turns {
+				sample.Turn = now.String()
+			}
 			if pending != 0 && !p.deaf {
 				sample.Pong = &Pong{N: pending, Inflight: p.inflight, Done: int64(done), Counts: !p.mute, CPU: sample.CPU}
 				pending = 0
@@ -78,6 +82,8 @@ func TestRules(t *testing.T) {
 		{"a loop is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 1, deaf: true, inflight: 1}}, Block, 1600 * ms},
 		{"a loop that gets half a CPU is found when it has burned as much", []phase{busy, {lasts: time.Hour, share: 0.5, deaf: true}}, Block, 2600 * ms},
 		{"work that returns before its limit is left alone", []phase{busy, {lasts: 900 * ms, share: 1, deaf: true}, busy, {lasts: 900 * ms, share: 1, deaf: true}, busy}, "", 0},
+		{"many requests' turns in one round of the event loop are left alone", []phase{busy, {lasts: time.Minute, share: 1, deaf: true, turns: true, inflight: 900}}, "", 0},
+		{"a loop among them is found", []phase{{lasts: 5 * s, share: 1, deaf: true, turns: true}, {lasts: time.Hour, share: 1, deaf: true}}, Block, 6100 * ms},
 		{"a wait without end is found after three times the limit", []phase{busy, {lasts: time.Hour, deaf: true}}, Stall, 3600 * ms},
 		{"a wait that ends before is left alone", []phase{busy, {lasts: 2900 * ms, deaf: true}, busy}, "", 0},
 		{"a storm is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 1, inflight: 1}}, Storm, 10600 * ms},
