@@ -27,6 +27,8 @@ type Exchange struct {
 	reset  error
 	body   []byte // came, and is not read yet
 	whole  bool   // no more of it will come
+
+	trailers frames.Headers
 }
 
 // ErrReset is what writing returns once the requester has given up.
@@ -64,6 +66,23 @@ func (x *Exchange) Write(p []byte) (n int, err error) {
 
 // End ends the answer.
 func (x *Exchange) End() { x.send(frames.Frame{Type: frames.TypeData, End: true, Stream: x.id}) }
+
+// Trail ends the answer with trailers.
+func (x *Exchange) Trail(h frames.Headers) {
+	x.conn.Send(func(dst []byte) []byte { return frames.AppendTrailers(dst, x.id, h) })
+}
+
+// Trailers are those that came behind the request's body, which has been read.
+func (x *Exchange) Trailers() frames.Headers {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.trailers
+}
+
+// Window grants the requester leave to send n bytes more.
+func (x *Exchange) Window(n int) {
+	x.conn.Send(func(dst []byte) []byte { return frames.AppendWindow(dst, x.id, n) })
+}
 
 // Reset gives the stream up.
 func (x *Exchange) Reset(code frames.Code, reason string) {
@@ -155,6 +174,11 @@ func (r *responder) Frame(f frames.Frame) error {
 		x.mu.Lock()
 		x.body = append(x.body, f.Payload...)
 		x.whole = f.End
+		x.mu.Unlock()
+		x.cond.Broadcast()
+	case frames.TypeTrailers:
+		x.mu.Lock()
+		x.trailers, x.whole = append([]byte{}, f.Payload...), true
 		x.mu.Unlock()
 		x.cond.Broadcast()
 	case frames.TypeWindow:
