@@ -139,6 +139,18 @@ func TestHardenedContainer(t *testing.T) {
 	})
 }
 
+// In the hardened container, without any network but the loopback, the cell
+// breaks into a loop, and reads whose turn it is where it can't.
+func TestLoopsInContainer(t *testing.T) {
+	c := startContainer(t)
+	for _, l := range loops {
+		switch l.name {
+		case "a loop", "an async function's loop", "Atomics.wait", "pbkdf2Sync":
+			t.Run(l.name, func(t *testing.T) { c.tryLoop(t, l) })
+		}
+	}
+}
+
 // When the container's memory is full, the kernel ends the function, not the
 // cell, and the inquest says so.
 func TestContainerOutOfMemory(t *testing.T) {
