@@ -49,6 +49,7 @@ async function pump(inv, body) {
       if (chunk.byteLength !== 0) await new P.Promise((go) => { inv.send(P.from(chunk.buffer, chunk.byteOffset, chunk.byteLength), false, go); });
     }
   } catch (e) {
+    if (inv.over) return; // whoever asked has gone, and the body with them
     inv.abort(CODE.internal, 'the response\'s body failed');
     throw e;
   }

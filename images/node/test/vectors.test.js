@@ -171,27 +171,77 @@ for (const v of vectors.bad) {
   });
 }
 
-test('no bytes make the harness throw, or answer with anything but frames', () => {
-  const good = vectors.frames.map((v) => Buffer.from(v.hex, 'hex'));
-  let seed = 42; // the same bytes in every run
+/** Bytes that are nearly frames: vectors changed, cut, repeated, out of order,
+ * and now and then noise. The same in every run. */
+function nearly(seed) {
   const random = (n) => { seed = (Math.imul(seed, 1103515245) + 12345) >>> 0; return (seed >>> 8) % n; };
+  const good = [...vectors.frames, ...vectors.bad].map((v) => Buffer.from(v.hex, 'hex'));
+  const piece = () => {
+    if (random(16) === 0) return Buffer.from(Array.from({ length: random(64) }, () => random(256)));
+    const f = Buffer.from(good[random(random(4) === 0 ? good.length : vectors.frames.length)]);
+    if (f.length > 12 && random(2) === 0) f.writeUInt32LE(1 + random(4), 8); // streams meet each other
+    for (let m = random(4); m > 0; m--) f[random(f.length)] = random(256);
+    return random(8) === 0 ? f.subarray(0, random(f.length)) : f;
+  };
+  return () => {
+    const all = Buffer.concat([HELLO, ...Array.from({ length: 1 + random(6) }, piece)]);
+    return [all, random(all.length)];
+  };
+}
+
+/** Fails unless bytes are frames that docs/frames.md allows; returns whether
+ * the connection was given up. */
+function onlyFrames(bytes, round) {
+  let over = false;
+  while (bytes.length !== 0) {
+    assert.ok(bytes.length >= 12 && C.frameError(bytes, 0) === '', `round ${round}: what it sent is no frame`);
+    assert.ok(!over, `round ${round}: nothing follows the end`);
+    const f = decode(bytes);
+    over = f.type === 'RESET' && f.stream === 0;
+    bytes = bytes.subarray(12 + bytes.readUInt32LE(0));
+  }
+  return over;
+}
+
+test('no bytes make the harness throw, or answer with anything but frames', () => {
+  const next = nearly(42);
+  let given = 0;
   for (let round = 0; round < 20000; round++) {
-    const { conn } = connection(), parts = [HELLO];
-    for (let i = random(5); i >= 0; i--) {
-      const f = Buffer.from(good[random(good.length)]);
-      for (let m = random(4); m > 0; m--) f[random(f.length)] = random(256);
-      parts.push(random(8) === 0 ? f.subarray(0, random(f.length)) : f);
-    }
-    const all = Buffer.concat(parts), cut = random(all.length);
+    const { conn } = connection(), [all, cut] = next();
     conn.feed(all.subarray(0, cut));
     conn.feed(all.subarray(cut));
-    let sent = Buffer.from(out(conn), 'hex');
-    while (sent.length !== 0) {
-      assert.ok(sent.length >= 12 && C.frameError(sent, 0) === '', `round ${round}`);
-      sent = sent.subarray(12 + sent.readUInt32LE(0));
-    }
+    const over = onlyFrames(Buffer.from(out(conn), 'hex'), round);
+    if (over) assert.ok(conn.dead, `round ${round}: it goes on after a RESET of the connection`);
+    if (over) given++;
+    if (conn.dead) assert.equal(conn.streams.size, 0, `round ${round}: a stream outlives its connection`);
+    else assert.ok(conn.have < 131072 + 12, `round ${round}: it holds more than a frame`);
   }
+  assert.ok(given > 2000 && given < 18000, `${given} of 20000 were given up`);
 });
+
+for (const [name, fn] of [
+  ['(ctx, cb)', (ctx, cb) => cb(null, [ctx.data, ctx.body, ctx.headers, ctx.id])],
+  ['(ctx, req, res)', (ctx, req, res) => { req.on('error', () => {}); res.on('error', () => {}); req.pipe(res); }],
+  ['fetch', { fetch: (request) => new Response(request.body, { headers: { 'x-url': encodeURI(request.url) } }) }],
+]) {
+  test(`nor when code serves them: ${name}`, async () => {
+    const { Invocation, served } = require('../harness/invocation.js'), { model } = require('../harness/models.js');
+    Object.assign(served, model(fn), { caught(e) { throw e; } });
+    const next = nearly(7);
+    for (let round = 0; round < 3000; round++) {
+      const conn = new Connection(new net.Socket(), 'function', { open: (c, id) => new Invocation(c, id), closed() {}, drained() {}, pending() {} });
+      conn.flush();
+      written.length = 0;
+      const [all, cut] = next();
+      conn.feed(all.subarray(0, cut));
+      conn.feed(all.subarray(cut));
+      await new Promise((go) => { setImmediate(go); });
+      onlyFrames(Buffer.from(out(conn), 'hex'), round);
+      conn.lost('the round is over');
+      assert.equal(conn.streams.size, 0);
+    }
+  });
+}
 
 test('the first frame must be a hello', () => {
   const { conn } = connection();
