@@ -4,34 +4,14 @@
 
 const test = require('node:test');
 const assert = require('node:assert');
-const fs = require('node:fs');
-const os = require('node:os');
-const path = require('node:path');
 const crypto = require('node:crypto');
 const zlib = require('node:zlib');
-const { execFileSync } = require('node:child_process');
 const { once } = require('node:events');
+const { packages } = require('./packages.js');
 const { serve, withJSON } = require('./process.js');
 const { Tunnel } = require('./tunnel.js');
 
 const FIELDS = [[1, 'r'], [4, '192.0.2.1:5123'], [5, 'https'], [6, 'host.example'], [7, '/acme/hello']];
-
-/** A directory with the packages of ./packages installed, kept between runs;
- * undefined when npm can't get them here. */
-function packages() {
-  const from = path.join(__dirname, 'packages'), lock = fs.readFileSync(path.join(from, 'package-lock.json'));
-  const name = `packages-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`;
-  const dir = path.join(process.env.BULKHEAD_CACHE ?? path.join(os.homedir(), '.cache/bulkhead/image'), name);
-  if (fs.existsSync(path.join(dir, 'done'))) return dir;
-  fs.cpSync(from, dir, { recursive: true });
-  try {
-    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], { cwd: dir, stdio: 'pipe' });
-  } catch {
-    return undefined;
-  }
-  fs.writeFileSync(path.join(dir, 'done'), '');
-  return dir;
-}
 
 const dir = packages(), modules = `${dir}/node_modules/`;
 const options = dir === undefined ? { skip: 'npm cannot install the packages of images/node/test/packages here' } : {};
