@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -133,6 +134,10 @@ func (x *exchange) offer() *refusal {
 
 func (x *exchange) startUpload() {
 	x.upload = upload{ctx: x.ctx, body: x.ctx.RequestBodyStream(), length: x.ctx.Request.Header.ContentLength(), stream: x.stream}
+	if x.upload.body == nil { // the client expected to be asked for nothing
+		body := x.ctx.Request.Body()
+		x.upload.body, x.upload.length = bytes.NewReader(body), len(body)
+	}
 	x.upload.start()
 }
 

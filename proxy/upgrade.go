@@ -33,7 +33,7 @@ type wish struct {
 // with it) would be a second way to send requests, which nobody reads.
 func (w wish) holds(ctx *fasthttp.RequestCtx, coding bool) bool {
 	h := &ctx.Request.Header
-	return w.asked && len(w.protocol) > 0 && h.IsHTTP11() && !coding && h.ContentLength() <= 0 &&
+	return w.asked && len(w.protocol) > 0 && h.IsHTTP11() && !coding && h.ContentLength() <= 0 && !ctx.Request.MayContinue() &&
 		!bytes.Contains(bytes.ToLower(w.protocol), []byte("h2c"))
 }
 
