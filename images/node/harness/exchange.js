@@ -44,6 +44,9 @@ class Exchange {
   get target() { return P.latin1Slice(this.buf, this.targetAt + 2, this.headersAt); }
   /** When it is out of time, in milliseconds since 1970. */
   get deadline() { return C.fieldU64(this.buf, this.fieldsAt, FIELD.deadline); }
+  /** Whether it asks for another protocol: it has no body, though it does not
+   * end before the answer. */
+  get upgrades() { return !this.inEnded && this.header('upgrade') !== undefined; }
   get isHead() { const b = this.buf, p = this.methodAt; return b[p] === 4 && b[p + 1] === 72 && b[p + 2] === 69 && b[p + 3] === 65 && b[p + 4] === 68; }
 
   // Body in.

@@ -38,7 +38,7 @@ class Invocation extends Exchange {
 
   start() {
     if (served.parses || this.asksToParse()) {
-      if (!this.inEnded) {
+      if (!this.inEnded && !this.upgrades) {
         this.chunks = this.first === null ? [] : [this.first];
         if (this.first !== null) this.grant(this.first.length);
         return;

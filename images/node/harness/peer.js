@@ -121,7 +121,7 @@ function address(peer) {
 
 /** The peer for an invocation's req and res. */
 function peerOf(inv) {
-  return !inv.inEnded && inv.header('upgrade') !== undefined ? new Upgraded(inv) : new Peer(inv);
+  return inv.upgrades ? new Upgraded(inv) : new Peer(inv);
 }
 
 module.exports = { peerOf, Upgraded, INV };

@@ -88,7 +88,7 @@ function methodOf(v) {
 function fromInvocation(inv) { return new Request(BODY, inv); }
 
 function bodyOf(inv) {
-  if (inv.inEnded && inv.early === null) return new Body(inv.first, '');
+  if (inv.inEnded && inv.early === null || inv.upgrades) return new Body(inv.first, '');
   return new Body(() => requestStream(inv), '');
 }
 

@@ -69,6 +69,19 @@ test('an upgrade is raw bytes both ways, and only 101 or a response may begin it
   for (const status of [100, 103, 199]) assert.equal((await open(status)[1]).type, 'RESET', `${status}`);
 });
 
+for (const [name, code] of [
+  ['(ctx, cb)', 'module.exports = (ctx, cb) => cb(null, ctx.body ?? "none")'],
+  ['async (ctx)', 'module.exports = async (ctx) => ctx.body ?? "none"'],
+  ['(ctx, req, res)', 'module.exports = (ctx, req, res) => { req.on("end", () => res.end(JSON.stringify("none"))); req.resume(); }'],
+  ['fetch', 'export default { fetch: async (request) => Response.json(await request.text() || "none") }'],
+]) {
+  test(`a request for an upgrade has no body, and may be answered as any other: ${name}`, async () => {
+    await using p = await serve(code);
+    const r = withJSON(await p.client.answer(p.client.open({ headers: [['upgrade', 'h2c']] }, '', false)));
+    assert.deepEqual([r.status, r.json], [200, 'none']);
+  });
+}
+
 test('a request body is echoed, whatever its size', async () => {
   await using p = await serve('module.exports = (ctx, req, res) => req.pipe(res)');
   for (const size of [0, 1, 1000, 70000, 3_000_000]) {

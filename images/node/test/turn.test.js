@@ -96,6 +96,20 @@ test('the debugger can call the eye where it has paused, without a side effect',
   assert.deepEqual(seen, ['r2']);
 });
 
+test('a blind process closes its inspector, and can open it again', async () => {
+  await using p = await serve('module.exports = (cb) => cb(null, 1)');
+  for (let i = 0; i < 2; i++) {
+    const opened = new Promise((go) => p.child.stderr.on('data', (d) => { if (/Debugger listening/.test(d)) go(String(d)); }));
+    process.kill(p.child.pid, 'SIGUSR1');
+    const port = /127\.0\.0\.1:(\d+)/.exec(await opened)[1];
+    p.child.send({ op: 'blind' });
+    p.child.send({ op: 'ping', n: i });
+    await p.said(['pong']);
+    await assert.rejects(fetch(`http://127.0.0.1:${port}/json`), 'nobody listens');
+  }
+  assert.equal((await p.client.request({})).status, 200);
+});
+
 test('pong tells how many have ended', async () => {
   await using p = await serve('module.exports = (ctx, cb) => { if (!ctx.query.hang) cb(); }');
   for (let i = 0; i < 3; i++) await p.client.request({});
