@@ -63,19 +63,6 @@ func (b *book) tenants() map[string]bool {
 	return all
 }
 
-// image returns the image that most instances placed here run: what cells made
-// ahead of need should have.
-func (b *book) image() string {
-	count, most := map[string]int{}, ""
-	for _, p := range b.placements {
-		image := p.value.Image
-		if count[image]++; most == "" || count[image] > count[most] {
-			most = image
-		}
-	}
-	return most
-}
-
 // apply takes a batch of the host's own keys.
 func (b *book) apply(batch etcd.Batch) {
 	seen := map[string]bool{}

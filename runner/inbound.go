@@ -145,6 +145,7 @@ func (r *Runner) applyReload(req frames.Request, whole bool) *Refusal {
 	if err := r.configure(config); err != nil {
 		return refuse(400, "bad_config", "cannot apply the configuration: %v", err)
 	}
+	r.restAnew()
 	r.functionsChanged()
 	return nil
 }

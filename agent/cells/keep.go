@@ -144,7 +144,7 @@ func (c *Cells) adoptBlank(ctx context.Context) {
 	c.mu.Unlock()
 	for _, cell := range left {
 		cell.freeze(false)
-		err := cell.awaitSpare(ctx)
+		err := c.awaitSpare(ctx, cell)
 		c.mu.Lock()
 		if err == nil {
 			c.made(cell)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -66,22 +67,31 @@ func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	if err != nil {
 		return err
 	}
-	return cell.awaitSpare(ctx)
+	return c.awaitSpare(ctx, cell)
 }
+
+// errOver ends the wait for a cell that is not wanted any more, or has ended.
+var errOver = errors.New("it ended, or is of an image that is not wanted any more")
 
 // awaitSpare waits until the cell has a booted process without code. It looks
 // often at first: a tenant's request may be waiting for it.
-func (c *Cell) awaitSpare(ctx context.Context) error {
+func (c *Cells) awaitSpare(ctx context.Context, cell *Cell) error {
 	ctx, cancel := context.WithTimeout(ctx, bootPatience)
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(pause*5/4, 50*time.Millisecond) {
-		r, err := c.ask(cellctl.Request{Op: "status"}, time.Second)
+		r, err := cell.ask(cellctl.Request{Op: "status"}, time.Second)
 		if err == nil && r.Spares+len(r.Processes) > 0 {
 			return nil
 		}
+		c.mu.Lock()
+		over := cell.Leaving
+		c.mu.Unlock()
+		if over {
+			return fmt.Errorf("cannot boot cell %s: %w", cell.ID, errOver)
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("cell %s has no process ready within %v (%v)", c.ID, bootPatience, err)
+			return fmt.Errorf("cell %s has no process ready within %v (%v)", cell.ID, bootPatience, err)
 		case <-time.After(pause):
 		}
 	}

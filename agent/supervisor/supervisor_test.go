@@ -76,7 +76,7 @@ func newPlace(t *testing.T) *place {
 	p := &place{t: t, log: &strings.Builder{}}
 	p.host = cluster.Host{ProxyGID: 400000, Paths: cluster.Paths{Run: base + "/run", State: base + "/state", Runner: probe}}
 	p.dir = p.host.Paths.InstanceDir("jailed.0")
-	for _, d := range []string{p.dir.Functions(), p.dir.Cell(), p.dir.Root()} {
+	for _, d := range []string{p.dir.Functions(), p.dir.Cell(), p.dir.Root(), p.dir.Agent()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
