@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -24,7 +25,8 @@ type Agent struct {
 	executor *executor
 	presence *etcd.Presence
 
-	lives   map[string]*life              // by instance
+	lives   map[string]*life // by instance
+	doorsMu sync.Mutex
 	doors   map[string]*door              // by instance
 	follows map[string]context.CancelFunc // by tenant: whose functions are watched
 	changes chan func()                   // what watches and workers bring to the loop
@@ -66,7 +68,7 @@ func New(c Config) (*Agent, error) {
 		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
 	}
 	config := cellsConfig(c, uids)
-	config.Notify = a.poke
+	config.Notify, config.Room = a.poke, a.makeRoom
 	if a.cells, err = cells.Open(config); err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
@@ -190,7 +192,10 @@ func (a *Agent) follow(ctx context.Context, take func(etcd.Batch), prefixes ...s
 }
 
 func (a *Agent) closeDoors() {
-	for _, d := range a.doors {
+	a.doorsMu.Lock()
+	doors := maps.Clone(a.doors)
+	a.doorsMu.Unlock() // those that wait for a cell may want room
+	for _, d := range doors {
 		d.close()
 	}
 }

@@ -180,13 +180,17 @@ func (d *door) worn(now time.Time) bool {
 	return len(d.given) >= newCells
 }
 
-// rest asks the runner to sleep if it is idle.
-func (d *door) rest() {
+// rest asks the runner to sleep if it is idle. False: it may not.
+func (d *door) rest() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.want.warm() {
+		return false
+	}
 	for c := range d.conns {
 		waking.Send(c, waking.Answer{Idle: true})
 	}
+	return len(d.conns) > 0
 }
 
 // close ends the door and waits for who stands in it.
@@ -204,30 +208,35 @@ func (d *door) close() {
 // tend opens a door for each instance that is desired and has its
 // directories, and closes the others'.
 func (a *Agent) tend(ctx context.Context, desired Desired, seen Observed) {
+	var closing []*door
+	a.doorsMu.Lock()
 	for i, w := range desired {
-		d := a.doors[i]
-		switch {
-		case w.Missing != "":
-		case d != nil && seen.Dirs[i].Door:
+		if d := a.doors[i]; d != nil && (seen.Dirs[i].Door || !seen.Dirs[i].Whole) {
 			d.update(w)
-		case seen.Dirs[i].Whole:
-			if d != nil { // its socket is gone
-				d.close()
-				delete(a.doors, i)
-			}
-			opened, err := a.openDoor(ctx, i, w)
-			if err != nil {
-				a.cfg.Log.Error("its runner cannot wake an instance", "instance", i, "error", err)
-				continue
-			}
-			a.doors[i] = opened
+			continue
 		}
+		if w.Missing != "" || !seen.Dirs[i].Whole {
+			continue
+		}
+		opened, err := a.openDoor(ctx, i, w)
+		if err != nil {
+			a.cfg.Log.Error("its runner cannot wake an instance", "instance", i, "error", err)
+			continue
+		}
+		if before := a.doors[i]; before != nil { // its socket is gone
+			closing = append(closing, before)
+		}
+		a.doors[i] = opened
 	}
 	for i, d := range a.doors {
 		if _, wanted := desired[i]; !wanted {
-			d.close()
+			closing = append(closing, d)
 			delete(a.doors, i)
 		}
+	}
+	a.doorsMu.Unlock()
+	for _, d := range closing {
+		d.close()
 	}
 }
 

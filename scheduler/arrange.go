@@ -120,12 +120,12 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}
-	if !grows(spec.Resources, p.Resources) {
+	if !grows(spec.Resources, p.Resources) && !grows(reserved(spec.Resources, sleepOf(spec)), p.reserved()) {
 		return ""
 	}
 	uncordoned := *h
 	uncordoned.cordon = nil
-	return uncordoned.refuses(spec, p.Resources)
+	return uncordoned.refuses(spec, p.reserved())
 }
 
 func grows(want, has cluster.Resources) bool {

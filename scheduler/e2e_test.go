@@ -141,6 +141,9 @@ func specJSON(more string) string {
 	if more != "" {
 		more = "," + more
 	}
+	if !strings.Contains(more, `"sleep"`) {
+		more += `,"sleep":{"dormant":"0s"}`
+	}
 	return fmt.Sprintf(`{"keys":[{"kid":"k","alg":"HS256","secret":"0123456789abcdef0123456789abcdef"}]%s}`, more)
 }
 

@@ -141,7 +141,7 @@ func (s *snapshot) put(p *placed, now time.Time) {
 	s.remove(p.host, p.Tenant, p.Instance)
 	h := s.host(p.host, now)
 	h.placed[p.Instance] = p
-	h.used = add(h.used, p.Resources, 1)
+	h.used = add(h.used, p.reserved(), 1)
 	s.tenant(p.Tenant).placed[p.host+"/"+p.Instance] = p
 }
 
@@ -151,7 +151,7 @@ func (s *snapshot) remove(hostName, tenantName, instance string) {
 	if h == nil || h.placed[instance] == nil {
 		return
 	}
-	h.used = add(h.used, h.placed[instance].Resources, -1)
+	h.used = add(h.used, h.placed[instance].reserved(), -1)
 	clear(s.full)
 	delete(h.placed, instance)
 	delete(s.tenant(tenantName).placed, hostName+"/"+instance)
@@ -159,6 +159,21 @@ func (s *snapshot) remove(hostName, tenantName, instance string) {
 		delete(s.hosts, hostName)
 	}
 }
+
+// sleepers is how many instances that may go dormant share what one of them
+// may use when it is awake: few are at a time. What keeps a host from waking
+// more than fit is its agent.
+const sleepers = 32
+
+// reserved is what an instance counts for on its host.
+func reserved(r cluster.Resources, sleep cluster.Sleep) cluster.Resources {
+	if sleep.Dormant > 0 {
+		r.Memory, r.CPU, r.Pids = r.Memory/sleepers, r.CPU/sleepers, (r.Pids+sleepers-1)/sleepers
+	}
+	return r
+}
+
+func (p *placed) reserved() cluster.Resources { return reserved(p.Resources, p.Sleep) }
 
 func add(a, b cluster.Resources, sign int) cluster.Resources {
 	a.Memory += b.Memory * cluster.Bytes(sign)

@@ -26,9 +26,9 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	if h.cordon != nil {
 		return h.name + " is cordoned"
 	}
-	room, want := add(h.room(), back, 1), spec.Resources
+	room, want := add(h.room(), back, 1), reserved(spec.Resources, sleepOf(spec))
 	switch {
-	case h.tooSmall(want):
+	case h.tooSmall(spec.Resources):
 		return fmt.Sprintf("%s has only %s", h.name, cores(h.presence.Cores))
 	case want.Memory > room.Memory:
 		return fmt.Sprintf("%s has %s free", h.name, cluster.Bytes.String(max(room.Memory, 0)))
@@ -54,8 +54,8 @@ func (h *host) takes(spec *cluster.Spec) bool {
 	if h.cordon != nil {
 		return false
 	}
-	room, want := h.room(), spec.Resources
-	if h.tooSmall(want) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
+	room, want := h.room(), reserved(spec.Resources, sleepOf(spec))
+	if h.tooSmall(spec.Resources) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
 		return false
 	}
 	_, lacking := h.lacks(spec.Placement.Labels)
@@ -77,7 +77,7 @@ func (h *host) lacks(labels map[string]string) (string, bool) {
 // instance is there; a host that has one of the tenant's already counts as
 // fuller than any that has none.
 func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
-	after, all := add(h.used, spec.Resources, 1), h.presence.Capacity
+	after, all := add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity
 	load := max(
 		float64(after.Memory)/float64(max(all.Memory, 1)),
 		after.CPU/max(all.CPU, epsilon),
@@ -116,7 +116,7 @@ func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) 
 
 // demandOf names all that decides whether any host takes an instance.
 func demandOf(spec *cluster.Spec) string {
-	return fmt.Sprint(spec.Resources, spec.Placement.Labels) // maps print sorted
+	return fmt.Sprint(spec.Resources, sleepOf(spec).Dormant > 0, spec.Placement.Labels) // maps print sorted
 }
 
 func because(h *host, seen int) string {
@@ -187,7 +187,7 @@ func (s *snapshot) nowhere(x *index, spec *cluster.Spec) string {
 	if more := len(x.all) - len(why); more > 0 {
 		why = append(why, fmt.Sprintf("and %d more hosts", more))
 	}
-	r := spec.Resources
+	r := reserved(spec.Resources, sleepOf(spec))
 	need := fmt.Sprintf("no host has %s, %s and %d pids free", r.Memory, cores(r.CPU), r.Pids)
 	for _, label := range slices.Sorted(maps.Keys(spec.Placement.Labels)) {
 		need += fmt.Sprintf(" with %s=%s", label, spec.Placement.Labels[label])

@@ -56,6 +56,22 @@ func TestPlacing(t *testing.T) {
 	}
 }
 
+func TestInstancesThatMaySleepShareRoom(t *testing.T) {
+	f := newFixture(t)
+	f.host(sized("h1", "", "1GiB", 100))
+	for i := range 100 {
+		f.tenant(fmt.Sprintf("t%d", i), `"sleep":{"dormant":"15m"}`)
+	}
+	f.settle()
+	if n := len(f.model.hosts["h1"].placed); n != 100 {
+		t.Errorf("%d of 100 tenants are placed, which are 12.5 GiB of memory together on 1 GiB", n)
+	}
+	// Kept ready it counts whole, however it would sleep otherwise.
+	f.tenant("t7", `"sleep":{"dormant":"15m"},"replicas":{"min":1},"resources":{"memory":"700MiB"}`)
+	f.settle()
+	f.says("t7", "no host has 700MiB, 0.5 cores and 64 pids free: h1 has 624MiB free")
+}
+
 func TestReservationsAddUp(t *testing.T) {
 	f := newFixture(t)
 	f.host(sized("h1", "", "1GiB", 100))

@@ -149,7 +149,7 @@ func (f *fixture) invariants() {
 		if err := json.Unmarshal([]byte(value), &p); err != nil {
 			f.t.Fatal(err)
 		}
-		used[n[0]] = add(used[n[0]], p.Resources, 1)
+		used[n[0]] = add(used[n[0]], reserved(p.Resources, p.Sleep), 1)
 		if other := names[p.Instance]; other != "" {
 			f.t.Errorf("%s is on %s and %s", p.Instance, other, n[0])
 		}
