@@ -29,16 +29,10 @@ var errInnocent = errors.New("the turn is another request's by now")
 // turn. The error says why the process could not be brought to reason; told,
 // that the verdict was pronounced all the same.
 func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
-	deadline := time.Now().Add(breakInTime)
-	a, err := c.openInspector(p, deadline)
+	s, err := c.attach(p, time.Now().Add(breakInTime))
 	if err != nil {
 		return false, err
 	}
-	s, err := inspect.Attach(a, p.eye, deadline)
-	if err != nil {
-		return false, err
-	}
-	defer s.Close()
 	find := locate
 	if v.Kind == watch.Storm {
 		find = sample
@@ -48,11 +42,28 @@ func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
 		err = confirm(s, sight)
 	}
 	if err != nil {
+		s.Close()
 		return false, err
 	}
 	v.Request, v.Where, v.In = sight.Request, sight.Where, sight.In
 	c.pronounce(p, *v)
-	return true, c.revive(p, s)
+	return true, c.revive(p, s, v.Request)
+}
+
+// attach asks the process to pause. Its inspector may still be open from the
+// last time.
+func (c *Cell) attach(p *process, deadline time.Time) (*inspect.Session, error) {
+	if p.inspector != (inspect.Address{}) {
+		if s, err := inspect.Attach(p.inspector, p.eye, deadline); err == nil {
+			return s, nil
+		}
+	}
+	a, err := c.openInspector(p, deadline)
+	if err != nil {
+		return nil, err
+	}
+	p.inspector = a
+	return inspect.Attach(a, p.eye, deadline)
 }
 
 // openInspector has the process listen for a debugger (SIGUSR1) and returns
@@ -152,26 +163,33 @@ func mostOften(seen []inspect.Sight) inspect.Sight {
 	return best
 }
 
-// revive ends the turn that the process is paused in, and the next, until its
-// event loop answers.
-func (c *Cell) revive(p *process, s *inspect.Session) error {
+// revive ends the turn in which the process is paused, and the next ones of the
+// same request, until its event loop answers. Another request's turn that comes
+// behind it has not been measured yet: that is for the watchdog to do. The
+// session is closed before the loop goes on, for the process cannot close its
+// inspector while somebody is attached.
+func (c *Cell) revive(p *process, s *inspect.Session, request string) error {
 	p.tell(map[string]any{"op": "ping", "n": afterBreakIn})
 	deadline := time.Now().Add(recoverTime)
-	s.Extend(deadline)
 	for {
-		if err := s.Terminate(); err != nil {
+		s.Extend(deadline)
+		err := s.Terminate()
+		s.Close()
+		switch {
+		case err != nil:
 			return err
-		}
-		if answers(p, min(answerTime, time.Until(deadline))) {
+		case answers(p, min(answerTime, time.Until(deadline))):
+			p.tell(map[string]string{"op": "blind"})
 			return nil
-		}
-		if p.isGone() || time.Now().After(deadline) {
+		case p.isGone() || time.Now().After(deadline):
 			return errors.New("the event loop does not answer")
 		}
-		if err := s.Pause(); err != nil {
+		if s, err = c.attach(p, deadline); err != nil {
 			return err
 		}
-		if _, err := locate(s); err != nil {
+		sight, err := locate(s)
+		if err != nil || sight.Request != "" && sight.Request != request {
+			s.Close()
 			return err
 		}
 	}

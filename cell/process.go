@@ -54,17 +54,18 @@ type process struct {
 	verdict  *Verdict // the last
 	retired  bool     // told to stop after a verdict
 
-	heapOOM atomic.Bool
-	mark    mark
-	dying   atomic.Pointer[string] // whose turn it was when it said so
-	place   atomic.Pointer[string] // and where in the code
-	address chan inspect.Address   // of its inspector, while somebody waits for it
-	pongs   chan watch.Pong        // to the watchdog, the last one
-	ready   chan struct{}          // closed when it is a spare
-	loaded  chan message           // serving or failed
-	pong    chan message           // the answer to the last ping
-	gone    chan struct{}          // closed after its inquest
-	output  *sync.WaitGroup        // readers of its pipes
+	heapOOM   atomic.Bool
+	mark      mark
+	dying     atomic.Pointer[string] // whose turn it was when it said so
+	place     atomic.Pointer[string] // and where in the code
+	address   chan inspect.Address   // of its inspector, while somebody waits for it
+	inspector inspect.Address        // the last; for whoever breaks in
+	pongs     chan watch.Pong        // to the watchdog, the last one
+	ready     chan struct{}          // closed when it is a spare
+	loaded    chan message           // serving or failed
+	pong      chan message           // the answer to the last ping
+	gone      chan struct{}          // closed after its inquest
+	output    *sync.WaitGroup        // readers of its pipes
 }
 
 // command is how to start Node.

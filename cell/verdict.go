@@ -20,7 +20,6 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 	}
 	told, err := c.breakIn(p, &v)
 	if errors.Is(err, errInnocent) {
-		p.tell(map[string]string{"op": "blind"})
 		return
 	}
 	if err != nil {
@@ -36,7 +35,6 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 		c.kill(p, explain(v))
 		return
 	}
-	p.tell(map[string]string{"op": "blind"})
 	c.retire(p)
 }
 

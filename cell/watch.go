@@ -19,6 +19,8 @@ const maxLimit = 24 * 60 * 60 * 1000
 type ward struct {
 	p    *process
 	rule watch.Watch
+	cpu  time.Duration // at the last look
+	turn string        // then, and so for as long as cpu is the same
 	due  time.Time
 	held atomic.Bool // it is being broken into: not to be looked at
 	torn atomic.Bool // it was, since the last look
@@ -96,7 +98,10 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	s := watch.Sample{At: now, CPU: cpu, Turn: w.p.mark.read()}
+	if cpu != w.cpu { // else it has not run
+		w.cpu, w.turn = cpu, w.p.mark.read()
+	}
+	s := watch.Sample{At: now, CPU: cpu, Turn: w.turn}
 	select {
 	case pong := <-w.p.pongs:
 		s.Pong = &pong

@@ -210,3 +210,29 @@ func TestSearch(t *testing.T) {
 		}
 	}
 }
+
+// Two requests of one process that loop, one after the other, are each found:
+// the inspector opens again.
+func TestTwoLoops(t *testing.T) {
+	c := startTestCell(t)
+	r := c.mustServe(t, Request{Function: "loop", Version: "v1", File: "f.js", Limits: &cellctl.Limits{Block: 100},
+		Code: `module.exports = (ctx, cb) => { const loop = () => { for (;;) ; }; setTimeout(loop, 10); }`})
+	client := c.connect(t, r.Socket)
+	start := time.Now()
+	want := map[string]bool{"one": true, "two": true}
+	for id := range want {
+		s, err := client.Open(asked(id, "/"), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+	}
+	for range 2 {
+		v := c.nextVerdict(t)
+		if v.Socket != r.Socket || v.Verdict.Kind != watch.Block || v.Verdict.Killed || !want[v.Verdict.Request] {
+			t.Errorf("the verdict is %+v of %s", *v.Verdict, v.Socket)
+		}
+		delete(want, v.Verdict.Request)
+		t.Logf("after %v: %+v", time.Since(start), *v.Verdict)
+	}
+}
