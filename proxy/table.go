@@ -53,15 +53,15 @@ func (t *Table) Set(instances []cluster.Instance) {
 			tn = &tenant{}
 			t.tenants[in.Tenant] = tn
 		}
-		switch in.Phase {
-		case cluster.Ready:
+		switch {
+		case in.Phase.Serves():
 			tg := old[in.Endpoint]
 			delete(old, in.Endpoint)
 			if tg == nil {
 				tg = newTarget(in.Endpoint, in.Instance)
 			}
 			tn.ready = append(tn.ready, tg)
-		case cluster.Starting:
+		case in.Phase == cluster.Starting:
 			tn.starting = true
 		}
 	}

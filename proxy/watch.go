@@ -34,7 +34,7 @@ func (t *Table) Follow(ctx context.Context, cli *clientv3.Client, file string, l
 		before := known
 		known = next(before, batch, log)
 		for key, in := range before {
-			if _, still := known[key]; !still && in.Host == t.host && in.Phase == cluster.Ready && exists(in.Endpoint) {
+			if _, still := known[key]; !still && in.Host == t.host && in.Phase.Serves() && exists(in.Endpoint) {
 				known[key] = in
 			}
 		}

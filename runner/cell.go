@@ -18,7 +18,7 @@ import (
 // when it is first asked, and again after the connection has ended.
 type cell struct {
 	waker *waker
-	logs  bool // wanted
+	logs  bool                // wanted
 	event func(cellctl.Event) // gets what the cell says unasked; it must not ask
 
 	mu   sync.Mutex

@@ -47,6 +47,7 @@ type Runner struct {
 	dirty     []*link // connections with something queued
 	listeners []net.Listener
 	rest      rest
+	keeper    *keeper // nil: nobody asks for logs
 }
 
 // New makes a runner for a tenant. It fails when a key can't be used.
@@ -59,7 +60,11 @@ func New(config cluster.RunnerConfig, opts Options) (*Runner, error) {
 		drained: make(chan struct{}), rest: rest{since: time.Now()},
 	}
 	r.cell.waker.idle, r.cell.waker.bed = r.sleepIfIdle, r.bed
-	r.cell.event, r.cell.logs = r.told, opts.Logs != nil
+	r.cell.event = r.told
+	if r.keeper = newKeeper(opts.Logs); r.keeper != nil {
+		r.cell.logs = true
+		go r.keeper.run(ctx) // which may hang in a journal that does
+	}
 	if err := r.configure(config); err != nil {
 		stop()
 		return nil, err
