@@ -66,7 +66,7 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 	if wall := time.Duration(c.limits.Wall); wall > 0 {
 		c.timer = time.AfterFunc(wall, c.timeOut)
 	}
-	if string(req.Headers.Get("expect")) != "" {
+	if !f.End && req.Headers.Get("expect") != nil {
 		// Whoever holds its body back until it is wanted hears that it is.
 		r.queue(in.link, func(dst []byte) []byte { return frames.AppendWindow(dst, c.id, 0) })
 	}

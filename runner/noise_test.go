@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,76 +12,9 @@ import (
 	"time"
 
 	"bulkhead/cluster"
-	"bulkhead/internal/cellctl"
 	"bulkhead/internal/frames"
 	"bulkhead/internal/frames/framestest"
 )
-
-// speakers is a cell whose function processes are Go functions: what a process
-// says after it has been taken over, no real one would.
-type speakers struct {
-	t    *testing.T
-	dir  string
-	mu   sync.Mutex
-	next int
-	all  []io.Closer
-}
-
-func newSpeakers(t *testing.T, dir string, serve map[string]func(net.Conn)) {
-	t.Helper()
-	s := &speakers{t: t, dir: dir}
-	t.Cleanup(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, c := range s.all {
-			c.Close()
-		}
-	})
-	s.listen("control.sock", func(c net.Conn) {
-		in, out := json.NewDecoder(c), json.NewEncoder(c)
-		for {
-			var r cellctl.Request
-			if in.Decode(&r) != nil {
-				return
-			}
-			a := cellctl.Reply{ID: r.ID}
-			if r.Op == "serve" {
-				a.Socket = s.listen("", serve[r.Function])
-			}
-			if r.Op == "inquest" {
-				a.Exit = &cellctl.Exit{Signal: "SIGKILL", Reason: "gone"}
-			}
-			out.Encode(a)
-		}
-	})
-}
-
-func (s *speakers) listen(name string, serve func(net.Conn)) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next++; name == "" {
-		name = fmt.Sprintf("f.%d.sock", s.next)
-	}
-	ln, err := net.Listen("unix", filepath.Join(s.dir, name))
-	if err != nil {
-		s.t.Error(err)
-		return ""
-	}
-	s.all = append(s.all, ln)
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.all = append(s.all, c)
-			s.mu.Unlock()
-			go func() { defer c.Close(); serve(c) }()
-		}
-	}()
-	return name
-}
 
 // polite answers every request with 200.
 type polite struct{ *frames.Conn }
@@ -97,22 +29,28 @@ func (p polite) Frame(f frames.Frame) error {
 	return p.QueueFrame(frames.Frame{Type: frames.TypeResponse, End: true, Stream: f.Stream, Payload: head})
 }
 
-func newNoiseRig(t *testing.T, evil func(net.Conn)) *rig {
+// noiseRig is a rig before speakers: victim is polite, evil what it likes.
+type noiseRig struct {
+	*rig
+	cell *speakers
+}
+
+func newNoiseRig(t *testing.T, evil func(net.Conn)) noiseRig {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "noise")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, socket: filepath.Join(dir, "run.sock"), config: cluster.RunnerConfig{
+	r := noiseRig{rig: &rig{t: t, dir: dir, socket: filepath.Join(dir, "run.sock"), config: cluster.RunnerConfig{
 		Tenant: "acme", Instance: "acme.0", Limits: cluster.Limits{Wall: cluster.Duration(100 * time.Millisecond)},
 		Keys: []cluster.Key{{KID: "k1", Alg: "HS256", Secret: secret}},
-	}}
+	}}}
 	r.token = r.sign(m{})
 	if err := os.Mkdir(filepath.Join(dir, "functions"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	newSpeakers(t, dir, map[string]func(net.Conn){
+	r.cell = newSpeakers(t, dir, map[string]func(net.Conn){
 		"victim": func(c net.Conn) { conn := frames.NewConn(c, "function"); conn.Serve(polite{conn}) },
 		"evil":   evil,
 	})
@@ -194,7 +132,7 @@ func TestNoiseOfAProxyHarmsNobodyElse(t *testing.T) {
 }
 
 // good is a request that is let in, so that noise may follow it on its stream.
-func good(r *rig) []byte {
+func good(r noiseRig) []byte {
 	req := r.request("evil", r.token, "POST", "x")
 	payload := append(req.AppendHead(nil), req.Body...)
 	return frames.Append(nil, frames.Frame{Type: frames.TypeRequest, Stream: 1, Payload: payload})

@@ -149,7 +149,7 @@ func TestUpgradedRequestsEndWhenTheRunnerDrains(t *testing.T) {
 
 func TestUpgradeThatIsNotTakenIsAnAnswer(t *testing.T) {
 	r := newRig(t, cluster.Limits{})
-	r.deploy("f", `module.exports = (ctx, req, res) => res.end('no');`)
+	r.deploy("f", `module.exports = (ctx, cb) => cb(null, 'no');`)
 	_, resp, err := websocket.DefaultDialer.Dial("ws://"+r.through()+"/acme/f?key="+r.token, nil)
 	if err == nil || resp == nil || resp.StatusCode != 200 {
 		t.Fatalf("got %v %v", resp, err)
