@@ -6,8 +6,13 @@
 // socket, hands it with the function's record to the spare over Node's IPC
 // channel, and boots the next spare. Requests then go from the runner straight
 // to that socket, as frames; the cell stays off their path. It reads what the
-// processes print and writes it as JSON lines, reaps every orphan of the
-// container, and when a process dies works out why: that is the inquest.
+// processes print and keeps it for the one who reads the log, reaps every orphan
+// of the container, and when a process dies works out why: that is the inquest.
+//
+// It also watches the processes from outside V8: one whose code does not come
+// back to the event loop is broken into over Node's inspector, the guilty
+// request and line are named, its turn is ended, and everybody else's request
+// goes on. Package watch has the rules, package inspect the break-in.
 //
 // The code it starts is hostile and, without CAP_SETUID, runs under the cell's
 // own user. So the cell makes itself undumpable, ignores every signal that code
@@ -20,10 +25,15 @@
 //	process.go   one Node process: starting it, its channel, its state
 //	message.go   what a process's channel carries, none of it trusted
 //	heard.go     what processes print and say, and their ends
+//	watch.go     looks at the processes; verdict.go: what follows from a breach
+//	breakin.go   into a process whose code does not come back
+//	mark.go      whose turn it is, read from a process's memory
+//	obituary.go  the last words of a process
 //	control.go   the control socket: requests, replies, events
 //	reap.go      wait4 for everyone, told apart by pid
 //	inquest.go   why a process ended
 //	logs.go      lines in, JSON lines out, bounded
+//	logger.go    the log, kept for its one reader; rates.go: how much of it
 //	limits.go    what the cgroup allows, and what follows from it
 //	harden.go    what PID 1 does to itself
 package cell

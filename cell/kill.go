@@ -38,7 +38,7 @@ func (c *Cell) named(function, version, socket string) []*process {
 	return all
 }
 
-// kill ends p at once.
+// kill ends p at once, when it has been noted whose turn it is.
 func (c *Cell) kill(p *process, why string) {
 	c.mu.Lock()
 	if p.killedBy == "" {
@@ -48,5 +48,6 @@ func (c *Cell) kill(p *process, why string) {
 		c.leave(p)
 	}
 	c.mu.Unlock()
+	p.lastTurn()
 	c.reaper.kill(p.pid, syscall.SIGKILL)
 }

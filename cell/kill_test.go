@@ -17,7 +17,7 @@ func TestKill(t *testing.T) {
 	other := c.mustServe(t, Request{Function: "stuck", Version: "v2", File: "f.js", Code: hello})
 	go c.tryGet(r.Socket, "/")
 	c.waitLog(t, func(m map[string]any) bool { return m["message"] == "in" })
-	want := Exit{Signal: "SIGKILL", Reason: "killed: its event loop did not answer"}
+	want := Exit{Signal: "SIGKILL", Reason: "killed: its event loop did not answer", Request: "r1"}
 	if k := c.ask(t, Request{Op: "kill", Function: "stuck", Version: "v1", Reason: want.Reason}); k.Error != nil {
 		t.Fatal(k.Error)
 	}

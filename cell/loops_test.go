@@ -57,6 +57,7 @@ var loops = []loop{
 	{name: "a BigInt's power", body: `(3n ** 9000000n).toString(); //!`, killed: true},
 	{name: "pbkdf2Sync", body: `require('crypto').pbkdf2Sync('a', 'b', 1e9, 64, 'sha512'); //!`, killed: true},
 	{name: "a typed array's sort", body: "const a = new Float64Array(3e6); for (;;) { for (let i = 0; i < a.length; i++) a[i] = -i; a.sort(); } //!", lost: true},
+	{name: "code that keeps the debugger out", body: "process.on('SIGUSR1', () => {}); for (;;) ; //!", killed: true},
 	{name: "eval", body: "eval('for (;;) ;'); //!"},
 	{name: "a vm's loop", body: "require('vm').runInNewContext('for (;;) ;'); //!"},
 }

@@ -15,6 +15,9 @@ func TestParseMessage(t *testing.T) {
 	}{
 		{"a spare", `{"t":"spare"}`, message{T: "spare"}},
 		{"a pong", `{"t":"pong","inflight":2,"idle":1500}`, message{T: "pong", Inflight: 2, Idle: 1500 * time.Millisecond}},
+		{"a spare that shows itself", `{"t":"spare","eye":"_0a\"]","mark":"00ff"}`, message{T: "spare", Eye: "_0a", Mark: "00ff"}},
+		{"a pong that counts", `{"t":"pong","n":7,"inflight":2,"done":41}`, message{T: "pong", N: 7, Inflight: 2, Done: 41, Counts: true}},
+		{"a pong that counts wrong", `{"t":"pong","n":-1,"done":"41"}`, message{T: "pong"}},
 		{"a pong out of range", `{"t":"pong","inflight":-1,"idle":1e300}`, message{T: "pong", Idle: 1 << 40 * time.Millisecond}},
 		{"a pong of the wrong types", `{"t":"pong","inflight":"2","idle":{}}`, message{T: "pong"}},
 		{"a leave", `{"t":"leaving","code":"x","reason":"stopped"}`, message{T: "leaving", Reason: "stopped"}},

@@ -43,6 +43,14 @@ func (o *obituary) read(line []byte) last {
 	return last{}
 }
 
+// lastTurn notes, once, whose synchronous turn it is.
+func (p *process) lastTurn() {
+	if p.dying.Load() == nil {
+		request := p.mark.read()
+		p.dying.CompareAndSwap(nil, &request)
+	}
+}
+
 // notice keeps what a dying process tells, and whose turn it is: in a moment
 // its memory is gone.
 func (p *process) notice(l last) {
@@ -52,10 +60,7 @@ func (p *process) notice(l last) {
 	if l.full {
 		p.heapOOM.Store(true)
 	}
-	if p.dying.Load() == nil {
-		request := p.mark.read()
-		p.dying.Store(&request)
-	}
+	p.lastTurn()
 	if l.where != "" {
 		p.place.Store(&l.where)
 	}

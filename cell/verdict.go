@@ -15,7 +15,9 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 	v := Verdict{Kind: b.Kind, Limit: b.Limit.Milliseconds(), Measured: b.Measured.Milliseconds()}
 	if b.Kind == watch.Idle {
 		c.pronounce(p, v)
-		c.retire(p)
+		if !c.retire(p) { // it was told to go, and goes on
+			c.kill(p, explain(v))
+		}
 		return
 	}
 	told, err := c.breakIn(p, &v)
@@ -38,17 +40,21 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 	c.retire(p)
 }
 
-// retire lets a tainted process finish what it has.
-func (c *Cell) retire(p *process) {
+// retire lets a tainted process finish what it has. False: it was told before.
+func (c *Cell) retire(p *process) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !p.retired && p.state == leaving {
-		p.retired = true
+	if p.retired {
+		return false
+	}
+	p.retired = true
+	if p.state == leaving {
 		go func() {
 			p.tell(map[string]string{"op": "stop"})
 			c.expect(p, stopGrace)
 		}()
 	}
+	return true
 }
 
 // sentence keeps a verdict for the inquest.
