@@ -28,6 +28,9 @@ class Connection {
     this.from = 0;     // bytes of out that are in segments already
     this.segments = [];
     this.reading = false;
+    this.chunk = null; // that is being read, and
+    this.at = 0;       // where its next frame begins
+    this.starting = null;
     this.scheduled = false;
     this.parts = [];   // a frame that has not arrived whole
     this.have = 0;
@@ -61,7 +64,8 @@ class Connection {
   feed(chunk) {
     if (this.dead) return;
     activity.last = P.now();
-    if (this.have !== 0) {
+    if (this.chunk !== null) chunk = P.concat([this.cutOff(), chunk]);
+    else if (this.have !== 0) {
       this.parts[this.parts.length] = chunk;
       this.have += chunk.length;
       if (this.have < this.need) return;
@@ -70,14 +74,35 @@ class Connection {
       this.have = 0;
       this.need = FRAME;
     }
+    this.read(chunk);
+  }
+
+  read(chunk) {
     this.reading = true;
+    this.chunk = chunk;
+    this.at = 0;
     const rest = this.frames(chunk);
     this.reading = false;
+    this.chunk = null;
     if (rest < chunk.length && !this.dead) {
       this.parts[0] = subarray(chunk, rest);
       this.have = chunk.length - rest;
     }
     if (this.used !== this.from || this.segments.length !== 0) this.flush();
+  }
+
+  /** What the debugger cut off: it has ended the turn of a request's code, and
+   * the reading of the frames behind that request with it. */
+  cutOff() {
+    const rest = subarray(this.chunk, this.at), x = this.starting;
+    this.chunk = this.starting = null;
+    if (x !== null && !x.over) { mapSet(this.streams, x.id, x); this.pending(x); }
+    return rest;
+  }
+
+  /** Reads on, if reading was cut off. */
+  resume() {
+    if (this.chunk !== null && !this.dead) this.read(this.cutOff());
   }
 
   /** Takes all whole frames; returns where the first that isn't whole begins. */
@@ -92,6 +117,7 @@ class Connection {
         this.need = next - p;
         return p;
       }
+      this.at = next;
       const problem = this.frame(b, p, next);
       if (problem !== '') return this.fail(problem);
       if (this.dead) return end;
@@ -152,7 +178,9 @@ class Connection {
     const rest = next - body;
     x.first = rest === 0 ? null : subarray(b, body, next);
     x.inWindow -= rest;
+    this.starting = x;
     x.start();
+    this.starting = null;
     if (!x.over) { mapSet(this.streams, id, x); this.pending(x); }
     return '';
   }

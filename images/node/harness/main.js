@@ -13,7 +13,7 @@ const C = require('./codec.js');
 const { Connection } = require('./frames.js');
 const { activity } = require('./exchange.js');
 const { Invocation, served } = require('./invocation.js');
-const { show, outside } = require('./turn.js');
+const { show, outside, exit: endTurn } = require('./turn.js');
 const { Wall } = require('./wall.js');
 const background = require('./background.js');
 const { model } = require('./models.js');
@@ -119,11 +119,18 @@ async function serve(message, handle) {
   server.listen(handle, () => channel.send({ t: 'serving' }));
 }
 
+/** The debugger has gone; what it cut off goes on. */
+function blind() {
+  inspector.close(); // first: there may be another loop in what was cut off
+  endTurn();
+  P.setForEach(connections, (conn) => conn.resume());
+}
+
 const channel = new Channel({
   ping: (m) => channel.send({ t: 'pong', n: m.n, inflight: inFlight(), done: activity.done, idle: P.now() - activity.last }),
   load: serve,
   stop: () => leave(0, 'stopped'),
-  blind: () => inspector.close(),
+  blind,
   closed: () => reallyExit(0),
 });
 
