@@ -19,7 +19,7 @@ function look(now) {
     if (held.length === RESERVE) closeSync(openSync(__filename));
     else held[held.length] = openSync(__filename);
   } catch {
-    while (held.length !== 0) release(held.pop());
+    for (; held.length !== 0; held.length--) release(held[held.length - 1]);
   }
 }
 
