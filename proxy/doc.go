@@ -10,8 +10,11 @@
 //	table.go     which instances are ready; holds while one starts
 //	target.go    one instance: its connection, requests in flight
 //	request.go   HTTP to frames; what stops at the edge
+//	expect.go    bodies that clients hold back until they are asked for
 //	upload.go    a large body, beside the answer
 //	response.go  frames to HTTP, streamed
+//	trailers.go  what follows a body, both ways
+//	upgrade.go   a 101: raw bytes, both ways; tunnels.go ends them
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way
 //

@@ -139,13 +139,17 @@ func (p *process) disperse(reason string, dead bool) {
 			c.askAgain()
 			continue
 		}
-		c.refuse(endedRefusal(c, reason))
+		c.refuse(endedRefusal(c, reason, dead))
 	}
 }
 
 // endedRefusal is what the innocent hear.
-func endedRefusal(c *call, reason string) *Refusal {
-	r := refuse(503, "process_ended", "the process of function %q ended while this and perhaps other requests were in flight: %s; it may have begun this one", c.function, reason)
+func endedRefusal(c *call, reason string, dead bool) *Refusal {
+	ended := "ended"
+	if !dead {
+		ended = "was given up"
+	}
+	r := refuse(503, "process_ended", "the process of function %q %s while this and perhaps other requests were in flight: %s; it may have begun this one", c.function, ended, reason)
 	if c.retried {
 		r = refuse(503, "process_ended", "two processes of function %q ended while this request was in flight; the second: %s", c.function, reason)
 	}
