@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -55,6 +56,29 @@ func TestLowestLimitHoldsAndIsToldByItsOwner(t *testing.T) {
 				t.Fatalf("got %d %s, want %d with %s", status, body, tt.status, tt.says)
 			}
 		})
+	}
+}
+
+func TestNewLimitsOfTheWatchdogHoldForTheNextRequest(t *testing.T) {
+	r := newRig(t, cluster.Limits{Block: cluster.Duration(time.Minute)})
+	r.deploy("f", slow)
+	if o := <-r.ask("f", "GET", "quick"); o.status != 200 {
+		t.Fatalf("got %+v", o)
+	}
+	next := r.config
+	next.Limits.Block = cluster.Duration(200 * time.Millisecond)
+	if status, body := r.reload(next); status != 200 {
+		t.Fatalf("reload: %d %s", status, body)
+	}
+	for { // a proxy asks again, too, when the process that goes refuses
+		o := <-r.ask("f", "GET", "loop")
+		if errors.Is(o.err, frames.ErrRefused) {
+			continue
+		}
+		if o.status != 508 || o.json.Value != "200ms" {
+			t.Fatalf("got %+v", o)
+		}
+		return
 	}
 }
 
