@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"cmp"
 	"errors"
 	"syscall"
 	"time"
@@ -13,9 +14,9 @@ import (
 // machine takes up to 200 ms.
 const (
 	breakInTime  = 750 * time.Millisecond // until the code is paused
-	recoverTime  = 750 * time.Millisecond // from then until the event loop answers again
+	recoverTime  = time.Second            // from then until the event loop answers again
 	answerTime   = 100 * time.Millisecond // of that, after each turn that was ended
-	sightTime    = 150 * time.Millisecond // for finding out where and whose the code is
+	sightTime    = 400 * time.Millisecond // for finding out where and whose the code is
 	stormSights  = 5
 	sightsApart  = 3 * time.Millisecond
 	confirmAfter = 30 * time.Millisecond // that the code is still the same request's
@@ -45,7 +46,7 @@ func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
 		s.Close()
 		return false, err
 	}
-	v.Request, v.Where, v.In = sight.Request, sight.Where, sight.In
+	v.Request, v.Where, v.In = cmp.Or(sight.Request, p.mark.read()), sight.Where, sight.In
 	c.pronounce(p, *v)
 	return true, c.revive(p, s, v.Request)
 }
@@ -87,12 +88,15 @@ func (c *Cell) openInspector(p *process, deadline time.Time) (inspect.Address, e
 // pause may come between two callbacks: then the code is in the next one.
 func locate(s *inspect.Session) (inspect.Sight, error) {
 	var seen []inspect.Sight
-	for end := time.Now().Add(sightTime); ; {
+	for end := time.Now().Add(breakInTime); ; {
 		sight, err := s.Look()
 		if err != nil {
 			return sight, err
 		}
-		seen = append(seen, sight)
+		if seen = append(seen, sight); len(seen) == 1 {
+			end = time.Now().Add(sightTime)
+			s.Extend(end.Add(sightTime))
+		}
 		if sight.Request != "" && sight.Where != "" || time.Now().After(end) {
 			return mostOften(seen), nil
 		}
@@ -188,7 +192,7 @@ func (c *Cell) revive(p *process, s *inspect.Session, request string) error {
 			return err
 		}
 		sight, err := locate(s)
-		if err != nil || sight.Request != "" && sight.Request != request {
+		if err != nil || request != "" && sight.Request != "" && sight.Request != request {
 			s.Close()
 			return err
 		}

@@ -2,6 +2,7 @@ package cell
 
 import (
 	"syscall"
+	"time"
 
 	"bulkhead/cell/watch"
 )
@@ -35,8 +36,7 @@ func (c *Cell) said(p *process, m message) {
 			offer(p.pong, m)
 			return
 		}
-		cpu, _ := p.cpuTime()
-		replace(p.pongs, watch.Pong{N: m.N, Inflight: m.Inflight, Done: m.Done, Counts: m.Counts, CPU: cpu})
+		time.AfterFunc(settle, func() { p.answered(m) })
 	case "leaving":
 		c.mu.Lock()
 		p.goodbye = m.Reason
@@ -45,6 +45,17 @@ func (c *Cell) said(p *process, m message) {
 			go c.expect(p, stopGrace)
 		}
 		c.mu.Unlock()
+	}
+}
+
+// settle is how long after an answer a process still works on having given it.
+const settle = 2 * time.Millisecond
+
+// answered passes an answer on to the watchdog, with the CPU time up to which
+// the process has done nothing else.
+func (p *process) answered(m message) {
+	if cpu, err := p.cpuTime(); err == nil {
+		replace(p.pongs, watch.Pong{N: m.N, Inflight: m.Inflight, Done: m.Done, Counts: m.Counts, CPU: cpu})
 	}
 }
 

@@ -23,9 +23,8 @@ const (
 	minInterval = 10 * time.Millisecond
 	maxInterval = 100 * time.Millisecond
 	minLook     = 2 * time.Millisecond
-	active      = 200 * time.Microsecond // of CPU, before a ping is worth its cost
-	tooLate     = time.Second            // for a look: then we did not run, so nothing is certain
-	slack       = 50 * time.Millisecond  // by which a look may be late and its time still count
+	tooLate     = time.Second           // for a look: then we did not run, so nothing is certain
+	slack       = 50 * time.Millisecond // by which a look may be late and its time still count
 	stallFactor = 3
 	sparse      = 10 // a tenth of the time is hardly any CPU
 )
@@ -43,7 +42,7 @@ type Pong struct {
 	Inflight int           // requests
 	Done     int64         // requests that have ended since the start
 	Counts   bool          // it says how many
-	CPU      time.Duration // of the main thread when the answer came
+	CPU      time.Duration // of the main thread when it had answered and was done with that
 }
 
 // Sample is one look at a process.
@@ -125,7 +124,7 @@ func (w *Watch) Look(s Sample) Next {
 		breach = w.silent(s.CPU)
 	}
 	var n Next
-	if n.Breach = breach; breach == nil && !w.out && s.CPU-w.seen > active {
+	if n.Breach = breach; breach == nil && !w.out && s.CPU > w.seen { // it has run, so it may be stuck now
 		w.pings++
 		w.out, w.pingCPU, w.waited, w.seen = true, s.CPU, 0, s.CPU
 		n.Ping = w.pings
