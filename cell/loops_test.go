@@ -94,7 +94,7 @@ func (c *testCell) tryLoop(t *testing.T, l loop) {
 	for i := range cap(survivors) {
 		go func() { survivors <- c.body(t, client, fmt.Sprintf("s%d", i), "/") }()
 	}
-	bad, err := c.connect(t, r.Socket).Open(asked("bad", "/?guilty=1"), true)
+	bad, err := client.Open(asked("bad", "/?guilty=1"), true)
 	if err != nil {
 		t.Fatal(err)
 	}
