@@ -110,6 +110,7 @@ func (c *call) abandon(code frames.Code, reason string) {
 	if c.out != 0 {
 		delete(c.process.calls, c.out)
 		c.r.queue(c.process.link, func(dst []byte) []byte { return frames.AppendReset(dst, c.out, code, reason) })
+		c.process.leaveIfDone()
 	} else if c.process != nil {
 		delete(c.process.waiting, c)
 	}

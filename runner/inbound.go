@@ -25,17 +25,26 @@ type inbound struct {
 func (r *Runner) serveInbound(c net.Conn) {
 	in := &inbound{r: r, conn: c, link: &link{Conn: frames.NewConn(c, "runner")}, calls: map[uint32]*call{}}
 	r.mu.Lock()
-	if r.draining || r.ctx.Err() != nil {
+	if r.ctx.Err() != nil {
 		r.mu.Unlock()
 		c.Close()
 		return
 	}
 	r.inbounds[in] = struct{}{}
+	if r.draining { // it came with the last; what it asks is refused
+		r.queue(in.link, func(dst []byte) []byte {
+			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
+		})
+		r.flush()
+	}
 	r.mu.Unlock()
 	err := in.link.Serve(in)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.inbounds, in)
+	if r.draining && len(r.inbounds) == 0 {
+		r.closeLeft()
+	}
 	for _, c := range in.calls {
 		c.abandon(frames.CodeCancelled, "the proxy has gone")
 	}

@@ -182,7 +182,16 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 func (p *process) Idle() {
 	p.r.mu.Lock()
 	p.r.flush()
+	p.leaveIfDone()
 	p.r.mu.Unlock()
+}
+
+// leaveIfDone closes the connection to a process that goes, once no request is
+// open: the process waits for that.
+func (p *process) leaveIfDone() {
+	if p.away && len(p.calls) == 0 {
+		p.link.Close()
+	}
 }
 
 // Frame takes a frame from the process, which tenants' code may have written.

@@ -44,6 +44,7 @@ type Runner struct {
 	calls     int // in flight
 	draining  bool
 	drained   chan struct{}
+	left      chan struct{} // closed when we drain and nobody is connected any more
 	dirty     []*link // connections with something queued
 	listeners []net.Listener
 	rest      rest
@@ -57,7 +58,7 @@ func New(config cluster.RunnerConfig, opts Options) (*Runner, error) {
 		opts: opts, cell: &cell{waker: newWaker(opts.Agent, opts.Cell)}, ctx: ctx, stop: stop,
 		functions: functions{dir: opts.Functions},
 		processes: map[string]*process{}, live: map[*process]struct{}{}, crashes: map[string]*crashes{}, inbounds: map[*inbound]struct{}{},
-		drained: make(chan struct{}), rest: rest{since: time.Now()},
+		drained: make(chan struct{}), left: make(chan struct{}), rest: rest{since: time.Now()},
 	}
 	r.cell.waker.idle, r.cell.waker.bed = r.sleepIfIdle, r.bed
 	r.cell.event = r.told
@@ -119,11 +120,21 @@ func (r *Runner) Drain(ctx context.Context) error {
 	defer upgraded.Stop()
 	select {
 	case <-r.drained:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("cannot drain in time: %w", context.Cause(ctx))
 	}
+	// Proxies close when they have seen that we go (docs/frames.md). What they
+	// sent before that we have refused by then, and they ask elsewhere.
+	select {
+	case <-r.left:
+	case <-time.After(leaveTime):
+	case <-ctx.Done():
+	}
+	return nil
 }
+
+// leaveTime is how long a drained runner waits for proxies to close.
+const leaveTime = 2 * time.Second
 
 // startDraining refuses new requests; r.mu is held.
 func (r *Runner) startDraining() {
@@ -136,7 +147,19 @@ func (r *Runner) startDraining() {
 	if r.calls == 0 && !r.rest.resting {
 		r.closeDrained()
 	}
+	if len(r.inbounds) == 0 {
+		r.closeLeft()
+	}
 	r.flush()
+}
+
+// closeLeft says that no proxy is connected any more; r.mu is held.
+func (r *Runner) closeLeft() {
+	select {
+	case <-r.left:
+	default:
+		close(r.left)
+	}
 }
 
 // upgradeDrain is how long upgraded requests may go on while the runner drains:

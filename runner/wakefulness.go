@@ -47,7 +47,8 @@ func (r *Runner) bed(f *freezer) {
 		r.opts.Log.Error("cannot thaw the container", "error", err)
 	}
 	r.rest.frozen = false
-	r.stir()
+	r.rest.since = time.Now()
+	r.restAnew()
 }
 
 // watchRest sees to it that idleness will be noticed; r.mu is held.

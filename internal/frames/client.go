@@ -34,6 +34,7 @@ type Client struct {
 	streams map[uint32]*Stream
 	next    uint32
 	gone    error // set once no stream can be opened any more
+	away    bool  // the peer said GOAWAY
 	done    chan struct{}
 }
 
@@ -118,7 +119,16 @@ func (c *Client) Open(r Request, end bool) (*Stream, error) {
 func (c *Client) forget(id uint32) {
 	c.mu.Lock()
 	delete(c.streams, id)
+	c.leaveIfDone()
 	c.mu.Unlock()
+}
+
+// leaveIfDone closes the connection to a peer that is going away, once no
+// stream is open: the peer waits for that. c.mu is held.
+func (c *Client) leaveIfDone() {
+	if c.away && len(c.streams) == 0 {
+		c.conn.Close()
+	}
 }
 
 type clientHandler struct{ c *Client }
@@ -130,7 +140,8 @@ func (h clientHandler) Frame(f Frame) error {
 	switch f.Type {
 	case TypeGoAway:
 		c.mu.Lock()
-		c.gone = fmt.Errorf("peer is going away: %s", f.Payload)
+		c.gone, c.away = fmt.Errorf("peer is going away: %s", f.Payload), true
+		c.leaveIfDone()
 		c.mu.Unlock()
 		return nil
 	case TypeResponse, TypeData, TypeTrailers, TypeWindow, TypeReset:
@@ -145,6 +156,7 @@ func (h clientHandler) Frame(f Frame) error {
 		s.mu.Lock()
 		if f.Type == TypeReset || f.End {
 			delete(c.streams, f.Stream)
+			c.leaveIfDone()
 		}
 	}
 	c.mu.Unlock()

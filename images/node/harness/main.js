@@ -24,9 +24,9 @@ const descriptors = require('./descriptors.js');
 
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
-const SWEEP = 1000; // milliseconds
+const SWEEP = 1000, PARTING = 1000; // milliseconds
 const connections = new P.Set();
-let server = null, leaving = false, going = false, exitCode = 0;
+let server = null, leaving = false, going = false, ending = false, exitCode = 0;
 
 function accept(socket) {
   const conn = new Connection(socket, 'function', { open, closed, drained: goWhenIdle, pending });
@@ -72,18 +72,29 @@ function sweep() {
 }
 
 /** Ends the process after the turn in which the last stream has ended, when
- * its last bytes are with the kernel. */
+ * whoever asked has seen that it goes, and closed. */
 function goWhenIdle() {
   if (going || busy()) return;
   going = true;
   outside(P.setImmediate, () => {
     going = false;
     if (busy()) return;
-    let open = 1;
-    const one = () => { if (--open === 0) exit(); };
-    P.setForEach(connections, (conn) => { open++; P.socketEnd(conn.socket, one); });
-    one();
+    let open = 0;
+    P.setForEach(connections, () => { open++; });
+    if (open === 0) exit();
+    else if (!ending) { ending = true; outside(P.setTimeout, end, PARTING); }
   });
+}
+
+/** Ends the process although somebody holds on to it, when its last bytes are
+ * with the kernel. */
+function end() {
+  ending = false;
+  if (busy()) return; // it goes when that is done
+  let open = 1;
+  const one = () => { if (--open === 0) exit(); };
+  P.setForEach(connections, (conn) => { open++; P.socketEnd(conn.socket, one); });
+  one();
 }
 
 /** The end, after the code's own 'exit' handlers. */
