@@ -24,7 +24,7 @@ const (
 )
 
 // errInnocent says that no one request keeps the event loop.
-var errInnocent = errors.New("the turn is another request's by now")
+var errInnocent = errors.New("the code came back, or the turn is another request's by now")
 
 // breakIn pauses the code, completes and pronounces the verdict, and ends the
 // turn. The error says why the process could not be brought to reason; told,
@@ -34,14 +34,7 @@ func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	find := locate
-	if v.Kind == watch.Storm {
-		find = sample
-	}
-	sight, err := find(s)
-	if err == nil && v.Kind == watch.Block {
-		err = confirm(s, sight)
-	}
+	sight, err := observe(p, s, v.Kind)
 	if err != nil {
 		s.Close()
 		return false, err
@@ -84,11 +77,37 @@ func (c *Cell) openInspector(p *process, deadline time.Time) (inspect.Address, e
 	return inspect.Address{}, errors.New("the process does not open its inspector")
 }
 
+// observe finds out whose the code is that breaks a limit.
+func observe(p *process, s *inspect.Session, kind string) (inspect.Sight, error) {
+	if kind == watch.Storm {
+		return sample(s)
+	}
+	sight, err := locate(s)
+	if err == nil {
+		err = confirm(s, sight)
+	}
+	if err == nil && p.spoke() {
+		err = errInnocent
+	}
+	return sight, err
+}
+
+// spoke tells whether the process has answered in the meantime: its code came
+// back by itself, and whoever has the turn now is not who kept it.
+func (p *process) spoke() bool {
+	select {
+	case <-p.pongs:
+		return true
+	default:
+		return false
+	}
+}
+
 // locate looks at the paused code until it is seen where and whose it is. A
 // pause may come between two callbacks: then the code is in the next one.
 func locate(s *inspect.Session) (inspect.Sight, error) {
 	var seen []inspect.Sight
-	for end := time.Now().Add(breakInTime); ; {
+	for end := (time.Time{}); ; {
 		sight, err := s.Look()
 		if err != nil {
 			return sight, err

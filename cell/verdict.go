@@ -21,7 +21,7 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 		return
 	}
 	told, err := c.breakIn(p, &v)
-	if errors.Is(err, errInnocent) {
+	if errors.Is(err, errInnocent) || err != nil && !told && b.Kind != watch.Storm && p.spoke() {
 		return
 	}
 	if err != nil {

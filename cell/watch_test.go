@@ -236,3 +236,32 @@ func TestTwoLoops(t *testing.T) {
 		t.Logf("after %v: %+v", time.Since(start), *v.Verdict)
 	}
 }
+
+// Code that comes back just when it is broken into is either found or let go,
+// but nobody else is blamed for it, and no process is killed.
+func TestJustOverTheLimit(t *testing.T) {
+	c := startTestCell(t)
+	req := Request{Function: "close", Version: "v1", File: "f.js", Limits: &cellctl.Limits{Block: 100},
+		Code: `module.exports = (ctx, cb) => { const end = process.cpuUsage().user + Number(ctx.query.ms || 0) * 1000; while (process.cpuUsage().user < end) ; setTimeout(() => cb(null, 'back'), 5); }`}
+	for ms := 100; ms < 240; ms += 10 {
+		r := c.mustServe(t, req)
+		client := c.connect(t, r.Socket)
+		bad, err := client.Open(asked("long", fmt.Sprintf("/?ms=%d", ms)), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			// One that comes after the verdict is refused: the runner sends it elsewhere.
+			if got := c.body(t, client, fmt.Sprint("other", i), "/"); got != `"back"` && !strings.Contains(got, "stream refused") {
+				t.Errorf("beside %d ms of work, another request got %s", ms, got)
+			}
+		}
+		bad.Close()
+		c.ask(t, Request{Op: "status"})
+		for len(c.verdicts) > 0 {
+			if v := <-c.verdicts; v.Verdict.Request != "long" || v.Verdict.Killed {
+				t.Errorf("after %d ms of work the verdict is %+v", ms, *v.Verdict)
+			}
+		}
+	}
+}
