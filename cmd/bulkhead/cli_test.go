@@ -201,6 +201,12 @@ func TestTour(t *testing.T) {
 	if out := s.must("function", "deploy", "acme", "hello", js); !strings.Contains(out, "replaced") {
 		t.Errorf("deploy without the secret: %s", out)
 	}
+	if out := s.must("function", "deploy", "acme", "hello", js, "--limit", "wall=5s,block=200ms", "--limit", "rate=5"); !strings.Contains(out, "replaced") {
+		t.Errorf("deploy with limits: %s", out)
+	}
+	if out := s.must("token", "acme", "--limit", "wall=5s", "--limit", "concurrency=3", "-o", "json"); !strings.Contains(out, `"wall": "5s"`) || !strings.Contains(out, `"concurrency": 3`) {
+		t.Errorf("token with limits: %s", out)
+	}
 	if out := s.must("function", "list", "acme", "-o", "json"); !strings.Contains(out, `"name": "hello"`) || strings.Contains(out, "module.exports") {
 		t.Errorf("list: %s", out)
 	}
@@ -242,6 +248,8 @@ func TestExitCodes(t *testing.T) {
 	s.fails(exitUsage, "want text or json", "status", "-o", "xml")
 	s.fails(exitUsage, "want name=value", "function", "deploy", "acme", "x", js, "--secret", secret)
 	s.fails(exitUsage, "at least 1s", "token", "acme", "--expires", "0s")
+	s.fails(exitUsage, "one of wall, body, rate", "token", "acme", "--limit", "block=1s")
+	s.fails(exitUsage, "one of block, cpu", "function", "deploy", "acme", "x", js, "--limit", "wal=1s")
 	s.fails(exitUsage, "want name=JSON", "token", "acme", "--claim", "mb")
 
 	s.fails(exitNotFound, "there is no file", "tenant", "apply", "-f", "nowhere.yaml")
@@ -258,6 +266,9 @@ func TestExitCodes(t *testing.T) {
 	s.fails(exitInvalid, `limits.wal: unknown key; did you mean "wall"?`, "tenant", "apply", "-f", s.file("c.yaml", acmeYAML+"limits:\n  wal: 1s\n"))
 	s.fails(exitInvalid, "disagrees", "tenant", "apply", "--name", "bob", "-f", s.file("d.yaml", acmeYAML+"name: carl\n"))
 	s.fails(exitInvalid, "already", "tenant", "apply", "-f", s.file("e.yaml", acmeYAML+"keys: []\n"))
+	s.fails(exitInvalid, "unit like 250ms", "function", "deploy", "acme", "x", js, "--limit", "wall=1s,block=200")
+	s.fails(exitInvalid, "want a number", "token", "acme", "--limit", "rate=fast")
+	s.fails(exitInvalid, "limits.block", "function", "deploy", "acme", "x", js, "--limit", "block=1ms")
 	s.fails(exitInvalid, "tenant name", "token", "Not_A_Name")
 	s.fails(exitInvalid, "ending in .js", "function", "deploy", "acme", "x", s.file("x.py", "x"))
 	s.fails(exitInvalid, "function name", "token", "acme", "--function", "../x")

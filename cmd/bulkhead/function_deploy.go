@@ -20,6 +20,7 @@ import (
 type deployment struct {
 	tenant, name, file string
 	secrets, meta      []string
+	limits             []string
 	noWait             bool
 	timeout            time.Duration
 }
@@ -31,12 +32,13 @@ func newFunctionDeploy(a *app) *cobra.Command {
 		Short: "Deploy a function, or a new version of one",
 		Long: `Write a function's code and wait until every instance of its tenant serves it;
 "-" reads the code from standard input. The file's ending tells the language:
-.js, .cjs, .mjs or .ts. A deployment replaces code, metadata and secrets.
+.js, .cjs, .mjs or .ts. A deployment replaces code, metadata, secrets and limits.
 
 A secret's value that begins with @ is read from that file, so that it appears
 neither in the shell's history nor in the list of processes.`,
 		Example: `  bulkhead function deploy acme hello hello.js
   bulkhead function deploy acme hello hello.ts --secret API_KEY=@api.key --meta owner=web
+  bulkhead function deploy acme hello hello.js --limit wall=5s --limit block=200ms
   echo 'module.exports = cb => cb(null, "hi")' | bulkhead function deploy acme hi -`,
 		Args:              cobra.ExactArgs(3),
 		ValidArgsFunction: a.completeFunctions,
@@ -48,6 +50,7 @@ neither in the shell's history nor in the list of processes.`,
 	f := c.Flags()
 	f.StringArrayVar(&d.secrets, "secret", nil, "name=value or name=@file; may be repeated")
 	f.StringArrayVar(&d.meta, "meta", nil, "name=value; may be repeated")
+	addLimitFlag(c, &d.limits, functionLimits)
 	f.BoolVar(&d.noWait, "no-wait", false, "don't wait until it is live")
 	f.DurationVar(&d.timeout, "timeout", 15*time.Second, "how long to wait")
 	return c
@@ -102,6 +105,9 @@ func (a *app) function(d deployment) (cluster.Function, error) {
 		return f, err
 	}
 	if f.Meta, err = pairs("meta", d.meta, false); err != nil {
+		return f, err
+	}
+	if f.Limits, err = lowerLimits(d.limits, functionLimits); err != nil {
 		return f, err
 	}
 	data, err := json.Marshal(f)

@@ -25,6 +25,7 @@ type grant struct {
 	kid       string
 	keyFile   string
 	claims    []string
+	limits    []string
 }
 
 func newToken(a *app) *cobra.Command {
@@ -38,6 +39,7 @@ names. Without --function the token is good for all functions of the tenant
 and for code that comes with the request.`,
 		Example: `  bulkhead token acme
   bulkhead token acme --function hello --expires 15m
+  bulkhead token acme --limit rate=5 --limit wall=2s
   bulkhead token acme --key-file private.pem --kid idp
   curl -H "Authorization: Bearer $(bulkhead token acme)" http://127.0.0.1:8080/acme/hello`,
 		Args:              cobra.ExactArgs(1),
@@ -68,6 +70,7 @@ func addGrantFlags(c *cobra.Command, g *grant) {
 	f.StringVar(&g.kid, "kid", "", "the key to sign with; else the first that fits")
 	f.StringVar(&g.keyFile, "key-file", "", "PEM file: the private key to sign with")
 	f.StringArrayVar(&g.claims, "claim", nil, "name=JSON: a claim more; may be repeated")
+	addLimitFlag(c, &g.limits, tokenLimits)
 }
 
 // sign makes a token for a grant.
@@ -109,6 +112,13 @@ func (g grant) mapClaims(now time.Time) (jwt.MapClaims, error) {
 		claims["jtn"] = g.functions[0]
 	default:
 		claims["jtnm"] = g.functions
+	}
+	limits, err := lowerLimits(g.limits, tokenLimits)
+	if err != nil {
+		return nil, err
+	}
+	if limits != nil {
+		claims["limits"] = limits
 	}
 	for _, c := range g.claims {
 		name, value, ok := strings.Cut(c, "=")
