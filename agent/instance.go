@@ -31,6 +31,7 @@ type life struct {
 	retry    time.Time               // not before
 	err      error                   // of the last attempt
 	alive    bool                    // it had a running container when last seen
+	alone    time.Time               // since when it has a cell, may sleep, and no runner runs; zero: not so
 	refused  bool                    // its socket had failed when last seen
 	phase    cluster.Phase
 	reason   string

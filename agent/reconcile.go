@@ -42,6 +42,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	}
 	for i, l := range a.lives {
 		w, wanted := desired[i]
+		a.noteAlone(i, l, wanted && !w.warm(), seen, now)
 		a.noteTrouble(i, l, wanted && w.warm(), seen, now)
 		next = min(next, a.dispatch(ctx, i, l, w, tasks[i], seen.Containers[i], now))
 		if wanted {
@@ -148,6 +149,28 @@ func (a *Agent) noteTrouble(i string, l *life, warm bool, o Observed, now time.T
 	}
 	if failed {
 		l.stumbled(errRefused, now)
+	}
+}
+
+// lonely is how long an instance that may sleep keeps its cell while no runner
+// of its runs: one that goes to sleep says so, unless we were away just then.
+const lonely = 15 * time.Second
+
+// noteAlone takes the cell from an instance whose runner has ended without a
+// word.
+func (a *Agent) noteAlone(i string, l *life, maySleep bool, o Observed, now time.Time) {
+	_, alive := o.Alive(i)
+	names, err := unitNames(i)
+	if !maySleep || !alive || err != nil || o.Units[names[3]].Up() {
+		l.alone = time.Time{}
+		return
+	}
+	if l.alone.IsZero() {
+		l.alone = now
+	}
+	if now.Sub(l.alone) > lonely {
+		a.cfg.Log.Info("instance sleeps: its runner has ended", "instance", i)
+		a.cells.Release(i)
 	}
 }
 

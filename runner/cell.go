@@ -87,7 +87,7 @@ func (c *cell) ask(ctx context.Context, r cellctl.Request) (cellctl.Reply, error
 	if line, err := json.Marshal(r); err != nil || len(line)+20 > maxLine {
 		return cellctl.Reply{}, &cellctl.Error{Status: 400, Code: "code_too_large", Message: fmt.Sprintf("the code takes %d bytes as JSON, at most %d can be handed over", len(line), maxLine)}
 	}
-	conn, err := c.connect(ctx)
+	conn, err := c.connect(ctx, r.Op == "serve")
 	if err != nil {
 		return cellctl.Reply{}, err
 	}
@@ -122,7 +122,10 @@ func (c *cell) ask(ctx context.Context, r cellctl.Request) (cellctl.Reply, error
 	}
 }
 
-func (c *cell) connect(ctx context.Context) (*cellConn, error) {
+// connect returns the connection to the cell. Only who wants something served
+// wakes the instance for it: to ask after the processes of a cell that is gone
+// must not make another.
+func (c *cell) connect(ctx context.Context, wake bool) (*cellConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn != nil {
@@ -131,6 +134,9 @@ func (c *cell) connect(ctx context.Context) (*cellConn, error) {
 		default:
 			return c.conn, nil
 		}
+	}
+	if !wake && c.waker.socket != "" {
+		return nil, errCellGone
 	}
 	dir, err := c.waker.wake(ctx)
 	if err != nil {

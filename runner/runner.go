@@ -45,7 +45,7 @@ type Runner struct {
 	draining  bool
 	drained   chan struct{}
 	left      chan struct{} // closed when we drain and nobody is connected any more
-	dirty     []*link // connections with something queued
+	dirty     []*link       // connections with something queued
 	listeners []net.Listener
 	rest      rest
 	keeper    *keeper // nil: nobody asks for logs

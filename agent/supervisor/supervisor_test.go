@@ -216,7 +216,7 @@ func TestJailHoldsOnlyWhatItsUnitNames(t *testing.T) {
 			t.Errorf("%s: %v, want %v", k, facts[k], want)
 		}
 	}
-	if got, want := fmt.Sprint(facts["root"]), "[cell dev functions proc runner tmp]"; got != want {
+	if got, want := fmt.Sprint(facts["root"]), "[agent cell dev functions proc runner tmp]"; got != want {
 		t.Errorf("the jail's root holds %s, want %s", got, want)
 	}
 	for _, ns := range []string{"mnt", "net", "ipc", "uts", "pid"} {

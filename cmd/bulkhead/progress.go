@@ -27,6 +27,7 @@ type instance struct {
 	Reason    string        `json:"reason,omitempty"`
 	Placement int64         `json:"placement"`
 	InForce   int64         `json:"in_force"`
+	Container string        `json:"container,omitempty"` // none while it is dormant
 	Spec      int64         `json:"spec"`
 	Functions int64         `json:"functions"`
 	Why       string        `json:"why"`
@@ -56,7 +57,7 @@ func standings(v *view) map[string]*standing {
 		s := of(p.Tenant)
 		i := instance{Name: n[1], Host: n[0], Phase: pending, Placement: e.Revision, Spec: p.Spec, Why: p.Reason}
 		if seen, ok := get[cluster.Instance](v, cluster.InstanceKey(n[0], n[1])); ok {
-			i.Phase, i.Reason, i.InForce, i.Functions = seen.Phase, seen.Reason, seen.Placement, seen.Functions
+			i.Phase, i.Reason, i.InForce, i.Functions, i.Container = seen.Phase, seen.Reason, seen.Placement, seen.Functions, seen.Container
 		}
 		s.Instances = append(s.Instances, i)
 	})

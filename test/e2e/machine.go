@@ -144,6 +144,17 @@ func (m *machine) show(tenant string) map[string]any {
 	return v
 }
 
+// container is the ID of the container that a tenant's first instance has.
+func (m *machine) container(tenant string) (id string) {
+	m.t.Helper()
+	m.await(tenant+" has a container", func() bool {
+		instance := m.show(tenant)["instances"].([]any)[0].(map[string]any)
+		id, _ = instance["container"].(string)
+		return id != ""
+	})
+	return id
+}
+
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("../..")

@@ -39,6 +39,7 @@ func userDoesAll(t *testing.T, m *machine, more ...step) {
 		{"a bad spec is told, and changes nothing", badSpec},
 		{"the container is locked down", lockedDown},
 		{"logs tell who said what", logsTell},
+		{"idle instances sleep, and wake with the first request", sleepAndWake},
 		{"the control plane is killed, and nothing restarts", killControlPlane},
 	}
 	steps = append(append(steps, more...), step{"take a tenant away", removeTenant}, step{"take everything down", takeDown})
@@ -60,8 +61,8 @@ func register(m *machine) {
 		m.put(tenant, specOf(tenant))
 	}
 	for _, tenant := range []string{"umbra", "globex-corp"} {
-		m.await(tenant+" is ready", func() bool {
-			return strings.Contains(m.bulkhead("tenant", "show", tenant, "-o", "json"), `"phase": "ready"`)
+		m.await(tenant+" can be called", func() bool {
+			return strings.Contains(m.bulkhead("tenant", "show", tenant, "-o", "json"), `"phase": "dormant"`)
 		})
 	}
 	if out := m.bulkhead("tenant", "list"); !strings.Contains(out, "umbra") || !strings.Contains(out, "globex-corp") {
@@ -157,7 +158,7 @@ func badSpec(m *machine) {
 
 func lockedDown(m *machine) {
 	const look = `{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.NetworkMode}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}} user={{.Config.User}} env={{.Config.Env}}`
-	out := m.run("docker", "inspect", "--format", look, "bulkhead-umbra.0")
+	out := m.run("docker", "inspect", "--format", look, m.container("umbra"))
 	for _, want := range []string{"true none [ALL] [no-new-privileges", "134217728 500000000 64", "user=40"} {
 		if !strings.Contains(out, want) {
 			m.t.Errorf("docker inspect shows no %q: %s", want, out)
@@ -190,9 +191,9 @@ module.exports = async (ctx) => ({
 
 func logsTell(m *machine) {
 	m.await("the log has the line", func() bool {
-		return strings.Contains(m.bulkhead("logs", "umbra/hello"), "hello from you")
+		return strings.Contains(m.bulkhead("logs", "umbra/hello", "--state", m.state), "hello from you")
 	})
-	if out := m.bulkhead("logs", "globex-corp", "--tail", "0"); strings.Contains(out, "hello from q") {
+	if out := m.bulkhead("logs", "globex-corp", "--tail", "0", "--state", m.state); strings.Contains(out, "hello from q") {
 		m.t.Fatalf("globex-corp's log has umbra's line: %s", out)
 	}
 }
@@ -221,7 +222,7 @@ func killControlPlane(m *machine) {
 // changes when one is started again.
 func (m *machine) running() string {
 	m.t.Helper()
-	container := m.run("docker", "ps", "--no-trunc", "--filter", "label=io.bulkhead.tenant=umbra", "--format", "{{.ID}} {{.Names}}")
+	container := m.run("docker", "inspect", "--format", "{{.Name}} {{.State.Pid}} {{.State.StartedAt}}", m.container("umbra"))
 	return container + "runner " + m.pidOf("bulkhead-umbra-0.service") + "proxy " + m.pidOf("bulkhead-proxy.service")
 }
 
@@ -248,16 +249,22 @@ func systemdShowsUnits(m *machine) {
 	if strings.Contains(out, "secret") {
 		m.t.Errorf("systemctl show tells a secret:\n%s", out)
 	}
-	if out := m.run("docker", "inspect", "--format", "{{.HostConfig.CgroupParent}}", "bulkhead-umbra.0"); strings.TrimSpace(out) != "bulkhead-umbra-0.slice" {
-		m.t.Errorf("the container is in %s, want its instance's slice", out)
+	if out := m.run("docker", "inspect", "--format", "{{.HostConfig.CgroupParent}}", m.container("umbra")); strings.TrimSpace(out) != "bulkhead-_cells.slice" {
+		m.t.Errorf("the container is in %s, want the slice of cells", out)
+	}
+	out = m.run("journalctl", "--no-pager", "-o", "json", "TENANT=umbra", "FUNCTION=hello")
+	for _, want := range []string{`"MESSAGE":"hello from you"`, `"REQUEST_ID":"`, `"_SYSTEMD_UNIT":"bulkhead-umbra-0.service"`, `"PRIORITY":"6"`} {
+		if !strings.Contains(out, want) {
+			m.t.Errorf("the journal has no %s: %s", want, out)
+		}
 	}
 }
 
 func removeTenant(m *machine) {
+	m.want("/globex-corp/hello?name=x", m.token("globex-corp"), 200, "x")
+	container := m.container("globex-corp")
 	m.bulkhead("tenant", "rm", "globex-corp", "--purge")
-	m.await("globex-corp's container is gone", func() bool {
-		return strings.TrimSpace(m.run("docker", "ps", "-aq", "--filter", "name=bulkhead-globex-corp")) == ""
-	})
+	m.await("globex-corp's container is gone", func() bool { return !strings.Contains(m.run("docker", "ps", "-a", "--no-trunc"), container) })
 	m.await("nobody routes to globex-corp", func() bool {
 		status, _ := m.call("/globex-corp/hello", m.token("umbra"))
 		return status == 404

@@ -88,6 +88,7 @@ func runArgs(name string) []string {
 
 // remove removes the container and its volume.
 func (h *Host) remove() {
+	h.thaw()
 	exec.Command("docker", "rm", "--force", "--volumes", h.Name).Run()
 }
 
@@ -202,10 +203,17 @@ func (h *Host) LoadImage(id string) {
 // gone, what was on disk is there.
 func (h *Host) Reboot() {
 	h.t.Helper()
+	h.thaw()
 	if out, err := exec.Command("docker", "restart", "--time=30", h.Name).CombinedOutput(); err != nil {
 		h.t.Fatalf("cannot reboot host %s: %v: %s", h.Name, err, out)
 	}
 	h.awaitBoot()
+}
+
+// thaw thaws what is frozen on the host: with version 1 of cgroups a frozen
+// process can't be killed, and the host would not end before it.
+func (h *Host) thaw() {
+	h.Try("sh", "-c", "find /sys/fs/cgroup/freezer -name freezer.state | while read -r f; do echo THAWED >\"$f\"; done")
 }
 
 // Address returns the host's address on the outer engine's bridge.

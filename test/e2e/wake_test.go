@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+)
+
+// sleepAndWake puts an idle tenant to sleep, and wakes it with one request and
+// with a thousand at once.
+func sleepAndWake(m *machine) {
+	const idle = `, "sleep": {"freeze": "1s", "dormant": "3s"}, "limits": {"rate": 0, "concurrency": 2000}}`
+	m.put("sleepy", strings.TrimSuffix(specOf("sleepy"), "}")+idle)
+	m.await("sleepy is placed", func() bool { return m.phase("sleepy") == "dormant" })
+	m.deploy("sleepy", "hello", "hello.js", `module.exports = (ctx, cb) => { console.log('woke for', ctx.query.i); cb(null, { hello: ctx.query.i }); };`)
+	token := m.token("sleepy")
+	if m.phase("sleepy") != "dormant" {
+		m.t.Error("a deploy woke the instance")
+	}
+
+	m.want("/sleepy/hello?i=first", token, 200, "first")
+	first := m.container("sleepy")
+	frozen := fmt.Sprintf(`p=$(docker inspect -f '{{.State.Pid}}' %s) && c=$(sed -n 's/.*:freezer:\(.*\)/\1/p' /proc/$p/cgroup) && cat /sys/fs/cgroup/freezer$c/freezer.state || cat /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$p/cgroup)/cgroup.freeze`, first)
+	m.await("the container is frozen", func() bool {
+		out, _ := m.try("sh", "-c", frozen)
+		return strings.Contains(out, "FROZEN") || strings.TrimSpace(out) == "1"
+	})
+	m.want("/sleepy/hello?i=thawed", token, 200, "thawed")
+	if again := m.container("sleepy"); again != first {
+		m.t.Errorf("thawing changed the container from %.12s to %.12s", first, again)
+	}
+
+	m.await("the instance sleeps", func() bool { return m.phase("sleepy") == "dormant" })
+	m.await("its container is gone", func() bool { return !strings.Contains(m.run("docker", "ps", "-a", "--no-trunc"), first) })
+	before := m.wakes("sleepy")
+	out := m.run("curl", "-sS", "-Z", "--parallel-max", "300", "-o", "/dev/null", "-w", `%{http_code}\n`, "-H", "Authorization: Bearer "+token, m.proxy+"/sleepy/hello?i=[1-1000]")
+	if n := strings.Count(out, "200"); n != 1000 {
+		m.t.Errorf("%d of 1000 requests to a sleeping tenant got 200", n)
+	}
+	if n := m.wakes("sleepy") - before; n != 1 {
+		m.t.Errorf("a thousand requests woke the instance %d times", n)
+	}
+	if second := m.container("sleepy"); second == first {
+		m.t.Error("the instance got a container back that it had given up")
+	}
+	m.await("the log outlives the container that wrote it", func() bool {
+		out := m.bulkhead("logs", "sleepy", "--tail", "0", "--state", m.state)
+		return strings.Contains(out, "woke for first") && strings.Contains(out, "woke for 1000")
+	})
+}
+
+func (m *machine) phase(tenant string) string {
+	m.t.Helper()
+	all, _ := m.show(tenant)["instances"].([]any)
+	if len(all) == 0 {
+		return ""
+	}
+	phase, _ := all[0].(map[string]any)["phase"].(string)
+	return phase
+}
+
+// wakes counts how often a tenant's first instance has been woken.
+func (m *machine) wakes(tenant string) int {
+	m.t.Helper()
+	out, _ := m.try("grep", "-c", "instance is awake.*instance="+tenant+".0", m.state+"/up.log")
+	n := 0
+	fmt.Sscan(out, &n)
+	return n
+}
