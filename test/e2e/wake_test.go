@@ -29,8 +29,12 @@ func sleepAndWake(m *machine) {
 		m.t.Errorf("thawing changed the container from %.12s to %.12s", first, again)
 	}
 
-	m.await("the instance sleeps", func() bool { return m.phase("sleepy") == "dormant" })
-	m.await("its container is gone", func() bool { return !strings.Contains(m.run("docker", "ps", "-a", "--no-trunc"), first) })
+	m.sleeps("sleepy", first)
+	for range 3 {
+		out := m.run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", "-H", "Authorization: Bearer "+token, m.proxy+"/sleepy/hello?i=timed")
+		m.t.Logf("first request to a dormant instance: %s s", out)
+		m.sleeps("sleepy", m.container("sleepy"))
+	}
 	before := m.wakes("sleepy")
 	out := m.run("curl", "-sS", "-Z", "--parallel-max", "300", "-o", "/dev/null", "-w", `%{http_code}\n`, "-H", "Authorization: Bearer "+token, m.proxy+"/sleepy/hello?i=[1-1000]")
 	if n := strings.Count(out, "200"); n != 1000 {
@@ -46,6 +50,13 @@ func sleepAndWake(m *machine) {
 		out := m.bulkhead("logs", "sleepy", "--tail", "0", "--state", m.state)
 		return strings.Contains(out, "woke for first") && strings.Contains(out, "woke for 1000")
 	})
+}
+
+// sleeps waits until a tenant's instance sleeps, having had a container.
+func (m *machine) sleeps(tenant, had string) {
+	m.t.Helper()
+	m.await(tenant+" sleeps", func() bool { return m.phase(tenant) == "dormant" })
+	m.await("its container is gone", func() bool { return !strings.Contains(m.run("docker", "ps", "-a", "--no-trunc"), had) })
 }
 
 func (m *machine) phase(tenant string) string {
