@@ -183,6 +183,7 @@ func (c *Cells) bury(ctx context.Context, cell *Cell) error {
 	delete(c.all, cell.ID)
 	delete(c.seen, cell.ID)
 	c.mu.Unlock()
+	c.wake()
 	return c.cfg.UIDs.FreeAll(func(name string) bool { return name == uidName(cell.ID) })
 }
 
