@@ -82,6 +82,7 @@ const slow = `
 module.exports = (ctx, req, res) => {
   const word = req.url.split('/').pop();
   if (word === 'quick' || word === 'go') { globalThis.go?.forEach((f) => f()); res.end('quick'); return; }
+  if (word === 'exit') process.exit(3);
   if (word === 'loop') for (;;);
   if (word === 'native') require('node:crypto').pbkdf2Sync('p', 's', 1e9, 64, 'sha512');
   if (word === 'heap') { const a = []; for (;;) a.push(new Array(1e5).fill(a.length)); }
@@ -203,6 +204,26 @@ func TestCrashLoopRestsTheFunctionAndNobodyElse(t *testing.T) {
 	r.deploy("f", slow+"// mended")
 	if o := <-r.ask("f", "GET", "quick"); o.status != 200 {
 		t.Fatalf("a new version: %+v", o)
+	}
+}
+
+func TestWhoComesAfterAnExitGetsAProcessOfItsOwn(t *testing.T) {
+	r := newRig(t, cluster.Limits{})
+	r.deploy("f", slow)
+	for i := range 5 {
+		innocent := r.ask("f", "POST", "slow")
+		r.awaitCalls("f", 1)
+		if o := <-r.ask("f", "GET", "exit"); o.status != 500 || !strings.Contains(o.json.Message, "process.exit(3)") {
+			t.Fatalf("round %d: the one that exits: %+v", i, o)
+		}
+		if o := <-r.ask("f", "GET", "quick"); o.status != 200 {
+			t.Fatalf("round %d: the next request: %+v", i, o)
+		}
+		select {
+		case o := <-innocent:
+			t.Fatalf("round %d: the one in flight: %+v", i, o)
+		default:
+		}
 	}
 }
 

@@ -168,6 +168,12 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(p.r.ctx, serveTimeout, fmt.Errorf("the function did not come up in %v", serveTimeout))
 	defer cancel()
 	socket, err := p.r.cell.serve(ctx, p.function, record, p.limits)
+	if err == nil && p.r.leaves(socket) {
+		// The process has told us that it goes, and not yet the cell.
+		if err = p.r.cell.stop(ctx, p.function, p.version); err == nil {
+			socket, err = p.r.cell.serve(ctx, p.function, record, p.limits)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +182,19 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 	p.r.mu.Unlock()
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", socket)
+}
+
+// leaves reports whether a socket is that of a process which takes no new
+// requests.
+func (r *Runner) leaves(socket string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range r.live {
+		if p.gone && p.socket == socket {
+			return true
+		}
+	}
+	return false
 }
 
 // Idle sends what the last frames led to.
