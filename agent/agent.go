@@ -154,11 +154,29 @@ func (a *Agent) loop(ctx context.Context) {
 		}
 		next := a.cfg.Tick
 		if a.known {
+			start := time.Now()
 			next = a.reconcile(ctx)
+			a.breathe(ctx, time.Since(start))
 		}
 		timer.Reset(next)
 	}
 }
+
+// breathe waits as long as the last look took, so that on a host of a thousand
+// instances, any of which may wake at any moment, looking takes half of a core
+// at most; what comes meanwhile is seen by the next look together.
+func (a *Agent) breathe(ctx context.Context, took time.Duration) {
+	if took < breath {
+		return
+	}
+	select {
+	case <-time.After(took):
+	case <-ctx.Done():
+	}
+}
+
+// breath is how long a look may take without a rest after it.
+const breath = 5 * time.Millisecond
 
 // drain takes what else has come meanwhile, so that many changes at once cost
 // one look.

@@ -34,6 +34,9 @@ type book struct {
 	placements map[string]versioned[cluster.Placement] // by instance
 	units      map[string]versioned[string]            // by unit name
 	functions  map[string]*tenantFunctions             // by tenant
+
+	wants Desired         // as last put together
+	stale map[string]bool // tenants of which something has changed since
 }
 
 // openBook reads the book as it was last kept on disk.
@@ -43,6 +46,7 @@ func openBook(host string, d disk, log *slog.Logger) (*book, error) {
 		placements: map[string]versioned[cluster.Placement]{},
 		units:      map[string]versioned[string]{},
 		functions:  map[string]*tenantFunctions{},
+		wants:      Desired{}, stale: map[string]bool{},
 	}
 	events, err := d.load(log)
 	if err != nil {
@@ -95,7 +99,10 @@ func (b *book) applyFunctions(tenant string, batch etcd.Batch) {
 			b.dropUnseen(seen, cluster.FunctionKey(tenant, name))
 		}
 	}
-	f.revision = max(f.revision, batch.Revision)
+	if batch.Revision > f.revision {
+		f.revision = batch.Revision
+		b.stale[tenant] = true
+	}
 }
 
 // forget drops the functions of a tenant that has no instance here any more.
@@ -106,6 +113,7 @@ func (b *book) forget(tenant string) {
 			b.change(etcd.Event{Key: cluster.FunctionKey(tenant, name), Deleted: true})
 		}
 		delete(b.functions, tenant)
+		b.stale[tenant] = true
 	}
 }
 
@@ -148,6 +156,7 @@ func (b *book) takePlacement(e etcd.Event) error {
 	instance := strings.TrimPrefix(e.Key, cluster.HostPlacements(b.host))
 	if e.Deleted {
 		delete(b.placements, instance)
+		delete(b.wants, instance)
 		return nil
 	}
 	var p cluster.Placement
@@ -165,14 +174,17 @@ func (b *book) takePlacement(e etcd.Event) error {
 		return fmt.Errorf("placement without image, memory, cpu or pids")
 	}
 	b.placements[instance] = versioned[cluster.Placement]{p, e.Revision}
+	b.stale[tenant] = true
 	return nil
 }
 
 func (b *book) takeUnit(e etcd.Event) error {
 	name := strings.TrimPrefix(e.Key, cluster.HostUnits(b.host))
-	if owner(name) == "" {
+	tenant, _, err := cluster.ParseInstance(owner(name))
+	if err != nil {
 		return fmt.Errorf("%q names no unit of an instance", name)
 	}
+	b.stale[tenant] = true
 	if e.Deleted {
 		delete(b.units, name)
 		return nil
@@ -187,6 +199,7 @@ func (b *book) takeFunction(e etcd.Event) error {
 		return fmt.Errorf("want <tenant>/<function>")
 	}
 	f := b.tenant(parts[0])
+	b.stale[parts[0]] = true
 	if e.Deleted {
 		delete(f.values, parts[1])
 		return nil
@@ -205,6 +218,7 @@ func (b *book) tenant(name string) *tenantFunctions {
 	if f == nil {
 		f = &tenantFunctions{values: map[string]cluster.Function{}}
 		b.functions[name] = f
+		b.stale[name] = true
 	}
 	return f
 }

@@ -34,7 +34,7 @@ func Cleanup(ctx context.Context, c Config) error {
 	var errs []error
 	// What instances share goes in a second round, when neither needs it.
 	for range 2 {
-		seen, err := o.observe(ctx)
+		seen, err := o.observe(ctx, func(string) bool { return true })
 		if err == nil {
 			err = seen.Blind
 		}

@@ -51,11 +51,14 @@ func unitNames(instance string) ([]string, error) {
 	}, nil
 }
 
-// desired puts together what the book holds. Every placed instance is in it,
-// with Missing saying what keeps it from being worked on.
+// desired puts together what the book holds: anew for tenants of which
+// something has changed. Every placed instance is in it, with Missing saying
+// what keeps it from being worked on. It is the caller's until the next call.
 func (b *book) desired(paths cluster.Paths) Desired {
-	d := Desired{}
 	for instance, p := range b.placements {
+		if _, done := b.wants[instance]; done && !b.stale[p.value.Tenant] {
+			continue
+		}
 		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not read yet"}
 		if f := b.functions[p.value.Tenant]; f != nil {
 			w.Functions, w.FunctionsRevision, w.Missing = f.values, f.revision, ""
@@ -63,9 +66,10 @@ func (b *book) desired(paths cluster.Paths) Desired {
 		if err := b.complete(&w, paths); err != nil {
 			w.Missing = err.Error()
 		}
-		d[instance] = w
+		b.wants[instance] = w
 	}
-	return d
+	clear(b.stale)
+	return b.wants
 }
 
 func (b *book) complete(w *Want, paths cluster.Paths) error {

@@ -227,6 +227,7 @@ func (a *Agent) tend(ctx context.Context, desired Desired, seen Observed) {
 			closing = append(closing, before)
 		}
 		a.doors[i] = opened
+		a.life(i).worked = true
 	}
 	for i, d := range a.doors {
 		if _, wanted := desired[i]; !wanted {

@@ -26,6 +26,7 @@ const (
 // life is what the agent remembers of an instance, besides what it observes.
 type life struct {
 	cancel   context.CancelCauseFunc // of its worker; nil: none is at work
+	worked   bool                    // something was done to it since its directories were last read
 	before   map[string]bool         // containers that were there when its worker set out
 	failures int                     // in a row
 	retry    time.Time               // not before

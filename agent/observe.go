@@ -72,10 +72,12 @@ type observer struct {
 	cells    *cells.Cells
 	versions map[string]fileVersion
 	answered map[string]string // by instance: the container whose cell has answered
+	dirs     map[string]Dir    // as last read, by instance
+	read     time.Time         // when all of them were
 }
 
 func newObserver(paths cluster.Paths, s Services, e cells.Engine, c *cells.Cells) *observer {
-	return &observer{paths: paths, services: s, engine: e, cells: c, versions: map[string]fileVersion{}, answered: map[string]string{}}
+	return &observer{paths: paths, services: s, engine: e, cells: c, versions: map[string]fileVersion{}, answered: map[string]string{}, dirs: map[string]Dir{}}
 }
 
 // lookPatience is how long one look at the host may take.
@@ -87,7 +89,10 @@ type fileVersion struct {
 	version  string
 }
 
-func (o *observer) observe(ctx context.Context) (Observed, error) {
+// observe looks at everything but directories that nobody has worked in since
+// they were last read: only root may enter them, and reading those of a
+// thousand instances takes longer than all else. Now and then it reads them all.
+func (o *observer) observe(ctx context.Context, worked func(instance string) bool) (Observed, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	seen := Observed{Units: map[string]units.State{}, Containers: map[string][]cells.Container{}, Dirs: map[string]Dir{}}
@@ -104,18 +109,39 @@ func (o *observer) observe(ctx context.Context) (Observed, error) {
 		o.cells.Saw(cs, asked)
 		seen.Containers = o.cells.Containers()
 	}
-	dirs, err := os.ReadDir(instancesDir(o.paths))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return seen, fmt.Errorf("cannot observe directories: %w", err)
+	if err := o.readDirs(worked); err != nil {
+		return seen, err
 	}
-	for _, d := range dirs {
-		dir := o.paths.InstanceDir(d.Name())
-		contents := o.dir(dir)
-		c, alive := seen.Alive(d.Name())
-		contents.Answers = (alive || seen.Blind != nil) && o.answers(d.Name(), c.ID)
-		seen.Dirs[d.Name()] = contents
+	for i, contents := range o.dirs {
+		c, alive := seen.Alive(i)
+		contents.Answers = (alive || seen.Blind != nil) && o.answers(i, c.ID)
+		seen.Dirs[i] = contents
 	}
 	return seen, nil
+}
+
+// readAll is how often every directory is read.
+const readAll = 10 * time.Second
+
+func (o *observer) readDirs(worked func(string) bool) error {
+	entries, err := os.ReadDir(instancesDir(o.paths))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot observe directories: %w", err)
+	}
+	now, before := time.Now(), o.dirs
+	all := now.Sub(o.read) >= readAll
+	if all {
+		o.read = now
+	}
+	o.dirs = make(map[string]Dir, len(entries))
+	for _, e := range entries {
+		known, ok := before[e.Name()]
+		if !ok || all || worked(e.Name()) {
+			known = o.dir(o.paths.InstanceDir(e.Name()))
+		}
+		o.dirs[e.Name()] = known
+	}
+	return nil
 }
 
 func instancesDir(p cluster.Paths) string { return filepath.Join(p.Run, "instances") }

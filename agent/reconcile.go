@@ -18,7 +18,7 @@ const observeAgain = time.Second
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.followTenants(ctx)
 	desired := a.book.desired(a.cfg.Host.Paths)
-	seen, err := a.observer.observe(ctx)
+	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {
 		if ctx.Err() == nil {
 			a.cfg.Log.Error("cannot look at this host", "error", err)
@@ -57,6 +57,18 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		close(a.ready)
 	}
 	return next
+}
+
+// worked says whether something was done to an instance since its directories
+// were last read, or is being done.
+func (a *Agent) worked(i string) bool {
+	l := a.lives[i]
+	if l == nil {
+		return true
+	}
+	was := l.worked
+	l.worked = l.cancel != nil
+	return was || l.worked
 }
 
 // followTenants watches the functions of the tenants placed here, and of no
@@ -209,6 +221,7 @@ func (a *Agent) attempt(ctx context.Context, tasks []Task, w Want) error {
 func (a *Agent) attempted(i string, l *life, err error) {
 	l.cancel(nil)
 	l.cancel = nil
+	l.worked = true
 	if err == nil {
 		l.err, l.retry = nil, time.Time{}
 		return
