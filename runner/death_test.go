@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,6 +109,39 @@ func TestLoopIsStoppedAndNamedWhileTheOthersAreServed(t *testing.T) {
 	case o := <-innocent:
 		t.Fatalf("the innocent one: %+v", o)
 	default:
+	}
+}
+
+// queued waits in the microtask queue behind a loop, in the first process; the
+// next finds the file and answers.
+const queued = `
+const fs = require('node:fs');
+let open;
+const gate = new Promise((resolve) => { open = resolve; });
+module.exports = async (ctx) => {
+  const mark = ctx.query.mark;
+  if (mark === undefined) {
+    Promise.resolve().then(() => { for (;;); });
+    open();
+    return gate;
+  }
+  if (fs.existsSync(mark)) return 'asked again';
+  fs.writeFileSync(mark, '');
+  await gate;
+  return 'answered';
+};
+`
+
+func TestWhoWaitedBehindALoopInTheSameQueueIsAskedAgain(t *testing.T) {
+	r := newRig(t, cluster.Limits{Block: cluster.Duration(200 * time.Millisecond)})
+	r.deploy("f", queued)
+	stranded := r.ask("f", "GET", "wait?mark="+filepath.Join(t.TempDir(), "mark"))
+	r.awaitCalls("f", 1)
+	if guilty := <-r.ask("f", "GET", "loop"); guilty.status != 508 {
+		t.Fatalf("the loop: %+v", guilty)
+	}
+	if o := <-stranded; o.status != 200 || o.body != `"asked again"` {
+		t.Errorf("who waited behind it: %+v", o)
 	}
 }
 

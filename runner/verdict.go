@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bulkhead/internal/cellctl"
+	"bulkhead/internal/frames"
 )
 
 // told takes what the cell says unasked. A process that ends closes its
@@ -44,11 +45,41 @@ func (p *process) judged(v *cellctl.Verdict) {
 	}
 	if c := p.accused(v.Request, true); c != nil {
 		c.refuse(verdictRefusal(c.function, v))
+		if !v.Killed {
+			time.AfterFunc(stranded, p.askStranded)
+		}
 		return
 	}
 	if !v.Killed {
 		p.disperse("one of them, it can't be told which, was stopped: "+verdictRefusal(p.function, v).Message, false)
 	}
+}
+
+// stranded is how long after a verdict the other requests of the process have
+// to be answered by it. Most are, but when V8 ends a loop in a microtask it
+// drops the microtasks behind it, and whoever waits for one of those waits for
+// ever: nothing tells which they are.
+const stranded = 2 * time.Second
+
+// askStranded asks what has not been answered once more, of another process,
+// where that is safe. It runs on a timer's goroutine.
+func (p *process) askStranded() {
+	r := p.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, c := range p.calls {
+		if c.again == nil || c.answered || c.retried {
+			continue
+		}
+		delete(p.calls, id)
+		c.out, c.process = 0, nil
+		r.queue(p.link, func(dst []byte) []byte {
+			return frames.AppendReset(dst, id, frames.CodeCancelled, "another process is asked")
+		})
+		c.askAgain()
+	}
+	p.leaveIfDone()
+	r.flush()
 }
 
 // accused returns the call that a request's id names, and without an id the
