@@ -76,6 +76,8 @@ func (c *Cell) ended(p *process, status syscall.WaitStatus) {
 	})
 	if s := p.dying.Load(); s != nil {
 		x.Request = *s
+	} else if s := p.steady.Load(); s != nil && x.OOM {
+		x.Request = *s
 	}
 	if s := p.place.Load(); s != nil {
 		x.Where = *s

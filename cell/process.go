@@ -49,6 +49,7 @@ type process struct {
 	killedBy string
 	limits   watch.Limits
 	stat     *os.File // its main thread's CPU time (proc_pid_schedstat); nil: unknown
+	sched    *os.File // whether that thread could run (proc_pid_stat); nil: unknown
 	eye      string   // names what tells the request (docs/cell.md)
 	heap     int      // MiB
 	verdict  *Verdict // the last
@@ -57,6 +58,7 @@ type process struct {
 	heapOOM   atomic.Bool
 	mark      mark
 	dying     atomic.Pointer[string] // whose turn it was when it said so
+	steady    atomic.Pointer[string] // whose turn it was when the watchdog looked twice in a row; empty: nobody's
 	place     atomic.Pointer[string] // and where in the code
 	address   chan inspect.Address   // of its inspector, while somebody waits for it
 	inspector inspect.Address        // the last; for whoever breaks in
@@ -103,6 +105,7 @@ func startProcess(r *reaper, c command, n int, print func(*process, entry), said
 	}
 	p.pid, p.ipc = pid, own.ipc
 	p.stat, _ = os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, pid))
+	p.sched, _ = os.Open(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid))
 	// The kernel ends the code before the cell when memory runs out.
 	os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 	p.output.Go(func() { p.read(own.stdout, "info", print) })
@@ -210,6 +213,7 @@ func (p *process) bury(status <-chan syscall.WaitStatus, own ends, ended func(*p
 	<-read
 	ended(p, s)
 	p.stat.Close()
+	p.sched.Close()
 	p.mark.close()
 	close(p.gone)
 }

@@ -99,13 +99,15 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 		return false
 	}
 	if cpu != w.cpu { // else it has not run
-		w.cpu, w.turn = cpu, w.p.mark.read()
+		w.turned(w.p.mark.read())
+		w.cpu = cpu
 	}
 	s := watch.Sample{At: now, CPU: cpu, Turn: w.turn}
 	select {
 	case pong := <-w.p.pongs:
 		s.Pong = &pong
 	default:
+		s.Able = w.p.able()
 	}
 	n := w.rule.Look(s)
 	w.due = d.align(now, n)
@@ -143,6 +145,26 @@ func (p *process) cpuTime() (time.Duration, error) {
 	first, _, _ := bytes.Cut(b[:n], []byte(" "))
 	ns, err := strconv.ParseInt(string(first), 10, 64)
 	return time.Duration(ns), err
+}
+
+// turned notes whose turn it is now, and of a long one who is to be named when
+// the kernel ends the process without a word.
+func (w *ward) turned(turn string) {
+	steady := ""
+	if turn == w.turn {
+		steady = turn
+	}
+	w.p.steady.Store(&steady)
+	w.turn = turn
+}
+
+// able reports whether the process's main thread runs, or would if it had a
+// CPU: the state in proc_pid_stat, behind the name in parentheses.
+func (p *process) able() bool {
+	var b [128]byte
+	n, _ := p.sched.ReadAt(b[:], 0)
+	i := bytes.LastIndexByte(b[:n], ')')
+	return i >= 0 && i+2 < n && b[i+2] == 'R'
 }
 
 // isGone tells whether the process has ended.

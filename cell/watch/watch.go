@@ -51,6 +51,7 @@ type Sample struct {
 	CPU  time.Duration // of the main thread since its start
 	Pong *Pong         // the last one since the sample before, if any came
 	Turn string        // the request in whose synchronous turn it is; empty: none, or unknown
+	Able bool          // it could run: what it waits for is a CPU, which others have
 }
 
 // Breach is a limit that was passed.
@@ -79,7 +80,7 @@ type Watch struct {
 	pings   int64         // sent
 	out     bool          // the last one is unanswered
 	pingCPU time.Duration // when it was sent, or another turn began
-	waited  time.Duration // since then
+	waited  time.Duration // since then, without being able to run
 	turn    string        // of the last look
 
 	known      bool // what the last pong said holds
@@ -110,7 +111,9 @@ func (w *Watch) Look(s Sample) Next {
 		return w.plan(s, Next{})
 	}
 	wall := min(elapsed, w.in+slack)
-	w.waited += wall
+	if !s.Able {
+		w.waited += wall
+	}
 	w.pass(wall, s.CPU)
 	if s.Turn != w.turn { // many short turns in a row are not a long one
 		w.turn, w.pingCPU, w.waited = s.Turn, s.CPU, 0

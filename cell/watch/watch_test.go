@@ -21,6 +21,7 @@ type phase struct {
 	inflight int
 	rate     float64       // requests that it finishes in a second
 	late     time.Duration // the look at the phase's end comes so much later, and the process was frozen
+	able     bool          // it could run whenever it doesn't
 	turns    bool          // each look finds another request's turn
 	lag      time.Duration // every look comes so much later
 }
@@ -45,7 +46,7 @@ func live(w *Watch, life []phase) (found, *Breach) {
 			if left == 0 {
 				now = now.Add(p.late)
 			}
-			sample := Sample{At: now, CPU: time.Duration(cpu * float64(s))}
+			sample := Sample{At: now, CPU: time.Duration(cpu * float64(s)), Able: p.able}
 			if p.turns {
 				sample.Turn = now.String()
 			}
@@ -86,6 +87,8 @@ func TestRules(t *testing.T) {
 		{"a loop among them is found", []phase{{lasts: 5 * s, share: 1, deaf: true, turns: true}, {lasts: time.Hour, share: 1, deaf: true}}, Block, 6100 * ms},
 		{"a wait without end is found after three times the limit", []phase{busy, {lasts: time.Hour, deaf: true}}, Stall, 3600 * ms},
 		{"a wait that ends before is left alone", []phase{busy, {lasts: 2900 * ms, deaf: true}, busy}, "", 0},
+		{"work that waits for a CPU is left alone", []phase{busy, {lasts: 20 * s, share: 0.02, deaf: true, able: true, inflight: 1}, busy}, "", 0},
+		{"a loop that gets hardly any CPU is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 0.02, deaf: true, able: true}}, Block, 50600 * ms},
 		{"a storm is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 1, inflight: 1}}, Storm, 10600 * ms},
 		{"a storm among requests that finish is not told from honest work", []phase{{lasts: time.Hour, share: 1, inflight: 2, rate: 1}}, "", 0},
 		{"a storm in a process that does not count is not accused", []phase{{lasts: time.Hour, share: 1, inflight: 1, mute: true}}, "", 0},
