@@ -99,11 +99,18 @@ func sinceTime(s string, now time.Time) (time.Time, error) {
 }
 
 func (a *app) logs(ctx context.Context, q logQuery) error {
-	say := func(l logLine) { a.sayLine(l) }
+	said := 0
+	say := func(l logLine) { said++; a.sayLine(l) }
+	var err error
 	if facts.Systemd() {
-		return journalLines(ctx, q, say)
+		err = journalLines(ctx, q, say)
+	} else {
+		err = fileLines(ctx, filepath.Join(q.state, "logs"), q, say)
 	}
-	return fileLines(ctx, filepath.Join(q.state, "logs"), q, say)
+	if err == nil && said == 0 && !q.follow {
+		a.note("no such lines are kept on this host; where the tenant runs: bulkhead tenant show %s", q.tenant)
+	}
+	return err
 }
 
 // printable shows control characters instead of sending them: what tenants
