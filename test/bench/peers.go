@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -18,64 +15,102 @@ import (
 // peer is a running target that is not ours.
 type peer struct {
 	target
+	pid   int
 	close func()
 }
 
+// bareSource does in plain node:http what the functions of models.go do.
 const bareSource = `'use strict';
 const http = require('node:http'), qs = require('node:querystring');
+const large = Buffer.alloc(1 << 20, 'x');
 http.createServer((req, res) => {
   const i = req.url.indexOf('?');
+  const path = i < 0 ? req.url : req.url.slice(0, i);
+  if (path === '/echo') {
+    res.writeHead(200, { 'content-type': 'application/octet-stream' });
+    return req.pipe(res);
+  }
+  if (path === '/down') {
+    res.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': large.length });
+    return res.end(large);
+  }
+  const json = (value) => {
+    const body = JSON.stringify(value);
+    res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+    res.end(body);
+  };
+  if (path === '/up') {
+    let bytes = 0;
+    req.on('data', (chunk) => { bytes += chunk.length; }).on('end', () => json({ bytes }));
+    return;
+  }
   const query = i < 0 ? {} : qs.parse(req.url.slice(i + 1));
-  const body = JSON.stringify({ hello: query.name || 'world' });
-  res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
-  res.end(body);
+  json({ hello: query.name || 'x' });
 }).listen(Number(process.argv[2]), '127.0.0.1');
 `
 
-// startBare runs node:http alone in a container of the same image and limits,
-// on the host's network, which is the fastest that a container can be reached.
-func startBare(ctx context.Context, image string) (*peer, error) {
+// bareSetup is where bare node:http's source is, and how Docker is told to run
+// it: in a container of the same image and limits as an instance's, on the
+// host's network, which is the fastest that a container can be reached.
+type bareSetup struct {
+	dir, file, name, port string
+	image                 string
+}
+
+func newBare(image string) (bareSetup, error) {
 	dir, err := os.MkdirTemp("/run", "bulkhead-bench-bare-")
 	if err != nil {
-		return nil, err
+		return bareSetup{}, err
 	}
 	ports, err := freePorts(1)
 	if err != nil {
-		return nil, err
+		return bareSetup{}, err
 	}
-	file := filepath.Join(dir, "bare.js")
-	err = errors.Join(os.WriteFile(file, []byte(bareSource), 0o644), os.Chmod(dir, 0o755))
-	if err != nil {
-		return nil, err
-	}
-	const name = "bulkhead-bench-bare"
-	remove := func() {
-		exec.Command("docker", "rm", "--force", name).Run()
-		os.RemoveAll(dir)
-	}
-	out, err := exec.CommandContext(ctx, "docker", "run", "--detach", "--name", name, "--network", "host",
-		"--memory", "256m", "--memory-swap", "256m", "--cpus", "2", "--pids-limit", "64", "--user", "400999:400999", "--read-only",
-		"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--volume", file+":/bare.js:ro",
-		"--entrypoint", "/usr/bin/node", image, "/bare.js", ports[0]).CombinedOutput()
-	if err != nil {
-		remove()
-		return nil, fmt.Errorf("cannot start bare node:http: %w\n%s", err, out)
-	}
-	pid, err := containerPID(ctx, name)
-	if err != nil {
-		remove()
-		return nil, err
-	}
-	t := target{name: "bare node:http", url: "http://127.0.0.1:" + ports[0] + "/?name=x", hops: serverHop(pid)}
-	if err := check(ctx, t); err != nil {
-		remove()
-		return nil, err
-	}
-	return &peer{t, remove}, nil
+	b := bareSetup{dir: dir, file: filepath.Join(dir, "bare.js"), name: filepath.Base(dir), port: ports[0], image: image}
+	return b, errors.Join(os.WriteFile(b.file, []byte(bareSource), 0o644), os.Chmod(dir, 0o755))
 }
 
-func serverHop(pid int) map[string]func() int {
-	return map[string]func() int{"server": func() int { return processTicks(pid) }}
+func (b bareSetup) target() target {
+	return target{name: "bare node:http", url: "http://127.0.0.1:" + b.port + "/"}
+}
+
+// docker is what follows "docker run" or "docker create".
+func (b bareSetup) docker() []string {
+	return []string{"--name", b.name, "--network", "host",
+		"--memory", "256m", "--memory-swap", "256m", "--cpus", "2", "--pids-limit", "64", "--user", "400999:400999", "--read-only",
+		"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--volume", b.file + ":/bare.js:ro",
+		"--entrypoint", "/usr/bin/node", b.image, "/bare.js", b.port}
+}
+
+func (b bareSetup) remove() {
+	exec.Command("docker", "rm", "--force", b.name).Run()
+	os.RemoveAll(b.dir)
+}
+
+func startBare(ctx context.Context, image string) (*peer, error) {
+	b, err := newBare(image)
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.CommandContext(ctx, "docker", append([]string{"run", "--detach"}, b.docker()...)...).CombinedOutput()
+	if err != nil {
+		b.remove()
+		return nil, fmt.Errorf("cannot start bare node:http: %w\n%s", err, out)
+	}
+	p := &peer{target: b.target(), close: b.remove}
+	if p.pid, err = containerPID(ctx, b.name); err == nil {
+		_, err = p.until(ctx, time.Now(), helloX)
+	}
+	if err != nil {
+		b.remove()
+		return nil, err
+	}
+	p.hops = serverHop(p.pid)
+	return p, nil
+}
+
+func serverHop(pid int) map[string]func() ticks {
+	return map[string]func() ticks{"server": func() ticks { return processTicks(pid) }}
 }
 
 const workerdConfig = `using Workerd = import "/workerd/workerd.capnp";
@@ -83,7 +118,7 @@ const config :Workerd.Config = (
   services = [(name = "main", worker = (
     compatibilityDate = "2025-01-01",
     modules = [(name = "worker", esModule =
-      "export default { fetch(request) { const name = new URL(request.url).searchParams.get('name') || 'world'; return new Response(JSON.stringify({ hello: name }), { headers: { 'content-type': 'application/json' } }); } }")],
+      "export default { fetch(request) { const name = new URL(request.url).searchParams.get('name') || 'x'; return new Response(JSON.stringify({ hello: name }), { headers: { 'content-type': 'application/json' } }); } }")],
   ))],
   sockets = [(name = "http", address = "127.0.0.1:%s", http = (), service = "main")],
 );
@@ -120,12 +155,12 @@ func startWorkerd(ctx context.Context) (*peer, error) {
 		cmd.Wait()
 		os.RemoveAll(dir)
 	}
-	t := target{name: "workerd " + workerdVersion(binaries[0]), url: "http://127.0.0.1:" + ports[0] + "/?name=x", hops: serverHop(cmd.Process.Pid)}
-	if err := check(ctx, t); err != nil {
+	p := &peer{target{name: "workerd " + workerdVersion(binaries[0]), url: "http://127.0.0.1:" + ports[0] + "/", hops: serverHop(cmd.Process.Pid)}, cmd.Process.Pid, end}
+	if _, err := p.until(ctx, time.Now(), helloX); err != nil {
 		end()
 		return nil, fmt.Errorf("%w\n%s", err, said.Bytes())
 	}
-	return &peer{t, end}, nil
+	return p, nil
 }
 
 func workerdVersion(binary string) string {
@@ -133,39 +168,3 @@ func workerdVersion(binary string) string {
 	_, version, _ := bytes.Cut(bytes.TrimSpace(out), []byte(" "))
 	return string(version)
 }
-
-// check waits for the right answer, and refuses another: what is measured must
-// do the work.
-func check(ctx context.Context, t target) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	for {
-		status, body, err := get(ctx, t)
-		switch {
-		case err == nil && status == 200 && body == `{"hello":"x"}`:
-			return nil
-		case err == nil:
-			return fmt.Errorf("%s answers %d %s", t.name, status, body)
-		case ctx.Err() != nil:
-			return fmt.Errorf("%s does not answer: %w", t.name, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func get(ctx context.Context, t target) (status int, body string, err error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", t.url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	req.Header.Set("Authorization", "Bearer "+t.token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b), err
-}
-
-func kib(n int) string { return strconv.FormatFloat(float64(n)/1024, 'f', 1, 64) + " MiB" }
