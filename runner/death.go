@@ -56,6 +56,7 @@ func (p *process) bury(err error) {
 	r := p.r
 	r.mu.Lock()
 	p.forget()
+	p.stopped = true
 	quiet := len(p.calls) == 0 && p.left
 	r.mu.Unlock()
 	if quiet {
@@ -102,8 +103,10 @@ func ownFault(exit *cellctl.Exit) bool {
 	switch {
 	case exit.Verdict != nil:
 		return exit.Verdict.Kind != "idle"
-	case exit.OOM || exit.Request != "":
+	case exit.Request != "":
 		return true
+	case exit.OOM:
+		return exit.Signal != "SIGKILL" // by the kernel, who picks one of the container
 	case exit.Signal != "":
 		return exit.Signal != "SIGKILL" && exit.Signal != "SIGTERM"
 	}

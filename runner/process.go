@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -36,6 +37,8 @@ type process struct {
 	left     bool             // because it was to go: its end is no crash
 	away     bool             // because it said that it goes
 	asked    bool             // a PING waits for its PONG
+	parting  *time.Timer      // it is asked whether it has read everything, before it is told to go
+	stopped  bool             // it is told
 	since    time.Time        // when it began to serve
 	limits   *cellctl.Limits  // that the watchdog holds it to
 }
@@ -72,9 +75,38 @@ func (r *Runner) retire(p *process) {
 	p.dismiss()
 }
 
-// dismiss asks the cell to let the process finish what it has, and go.
+// parting is what a PING carries before a process is told to go.
+var parting = []byte("parting\x00")
+
+// partingTime is how long it may take to answer that.
+const partingTime = time.Second
+
+// dismiss lets the process finish what it has, and go, once it has read what it
+// was sent: it would refuse what it reads later. One that is still starting is
+// dismissed when it has begun.
 func (p *process) dismiss() {
+	if p.link == nil {
+		return
+	}
 	r := p.r
+	r.queue(p.link, func(dst []byte) []byte {
+		return frames.Append(dst, frames.Frame{Type: frames.TypePing, Payload: parting})
+	})
+	p.parting = time.AfterFunc(partingTime, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p.stop()
+	})
+}
+
+// stop tells the cell, once, that the process is to go.
+func (p *process) stop() {
+	r := p.r
+	if p.stopped || r.ctx.Err() != nil {
+		return
+	}
+	p.stopped = true
+	p.parting.Stop()
 	r.work.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, serveTimeout)
 		defer cancel()
@@ -169,7 +201,7 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 	defer cancel()
 	socket, err := p.r.cell.serve(ctx, p.function, record, p.limits)
 	if err == nil && p.r.leaves(socket) {
-		// The process has told us that it goes, and not yet the cell.
+		// We know that its process goes, and the cell does not yet.
 		if err = p.r.cell.stop(ctx, p.function, p.version); err == nil {
 			socket, err = p.r.cell.serve(ctx, p.function, record, p.limits)
 		}
@@ -185,12 +217,13 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 }
 
 // leaves reports whether a socket is that of a process which takes no new
-// requests.
+// requests; then the caller is to tell the cell.
 func (r *Runner) leaves(socket string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for p := range r.live {
 		if p.gone && p.socket == socket {
+			p.stopped = true
 			return true
 		}
 	}
@@ -237,6 +270,9 @@ func (p *process) Frame(f frames.Frame) error {
 		return nil
 	case frames.TypePong:
 		p.asked = false
+		if bytes.Equal(f.Payload, parting) && p.parting != nil {
+			p.stop()
+		}
 		return nil
 	case frames.TypeResponse, frames.TypeData, frames.TypeTrailers, frames.TypeWindow, frames.TypeReset:
 	default:
