@@ -72,6 +72,10 @@ func cold(ctx context.Context, p plan) (err error) {
 	for _, s := range append(starts[:1:1], append([]start{empty}, starts[1:]...)...) {
 		t.row(s.name, ms(median(s.took)), ms(quantile(s.took, 0.9)), ms(quantile(s.took, 0.99)), ms(quantile(s.took, 0))+"–"+ms(quantile(s.took, 1)), fmt.Sprint(len(s.took)))
 	}
+	figures["first request to a dormant instance, p50"] = millis(median(starts[0].took))
+	figures["first request to a dormant instance, p99"] = millis(quantile(starts[0].took, 0.99))
+	figures["a new version, from its put to its first answer, p50"] = millis(median(starts[2].took))
+	figures["a new tenant, from its put to its first 200, p50"] = millis(median(starts[3].took))
 	return nil
 }
 

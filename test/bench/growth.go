@@ -16,8 +16,8 @@ var napper = settings{"limits": settings{"rate": 0}, "sleep": settings{"freeze":
 
 const helloCallback = `module.exports = (ctx, cb) => cb(null, { hello: ctx.query.name || 'x' });`
 
-// size is what a number of registered tenants costs.
-type size struct {
+// cost is what a number of registered tenants costs.
+type cost struct {
 	tenants                int
 	placed                 time.Duration // from the first put to the last one dormant
 	upMemory, proxyMemory  int           // KiB
@@ -34,7 +34,7 @@ func growth(ctx context.Context, p plan) (err error) {
 		return err
 	}
 	defer func() { c.close(err) }()
-	var sizes []size
+	var costs []cost
 	for i, n := range p.tenants {
 		from := 0
 		if i > 0 {
@@ -44,15 +44,15 @@ func growth(ctx context.Context, p plan) (err error) {
 		if err != nil {
 			return fmt.Errorf("with %d tenants: %w", n, err)
 		}
-		sizes = append(sizes, s)
+		costs = append(costs, s)
 	}
-	printGrowth(sizes)
+	printGrowth(costs)
 	return nil
 }
 
 // grow registers the tenants from one number to another, and measures.
-func (c *cluster) grow(ctx context.Context, from, to, rounds int) (size, error) {
-	s := size{tenants: to}
+func (c *cluster) grow(ctx context.Context, from, to, rounds int) (cost, error) {
+	s := cost{tenants: to}
 	begun := time.Now()
 	for i := from; i < to; i++ {
 		name := fmt.Sprintf("t%d", i)
@@ -94,7 +94,7 @@ func (c *cluster) rest(ctx context.Context) error {
 }
 
 // idle measures a cluster of which nothing is asked.
-func (c *cluster) idle(s *size) {
+func (c *cluster) idle(s *cost) {
 	up, proxy := c.up.Process.Pid, c.servicePID("bulkhead-proxy.service")
 	upBefore, proxyBefore, machineBefore := processTicks(up), processTicks(proxy), machineTicks()
 	time.Sleep(idleFor)
@@ -106,7 +106,7 @@ func (c *cluster) idle(s *size) {
 
 // oneMore registers another tenant, calls it, wakes one that was there before,
 // and asks that one while it is warm.
-func (c *cluster) oneMore(ctx context.Context, s *size, more, there string) error {
+func (c *cluster) oneMore(ctx context.Context, s *cost, more, there string) error {
 	if err := c.rest(ctx); err != nil {
 		return err
 	}
@@ -142,22 +142,22 @@ func (c *cluster) oneMore(ctx context.Context, s *size, more, there string) erro
 	return c.remove(ctx, more)
 }
 
-func printGrowth(sizes []size) {
+func printGrowth(costs []cost) {
 	t := newTable("Growth: registered tenants on one host, all dormant",
 		"tenants", "etcd, scheduler and agent: memory", "a tenant more", "CPU, idle", "proxy: memory", "CPU, idle", "all placed after", "a tenant placed in", "CPU of a tenant's coming, waking, going")
 	percent := func(v float64) string { return fmt.Sprintf("%.2f%%", 100*v) }
-	for i, s := range sizes {
+	for i, s := range costs {
 		more, n := "", float64(s.tenants)
 		if i > 0 {
-			n -= float64(sizes[i-1].tenants)
-			more = fmt.Sprintf("%.0f KiB", float64(s.upMemory-sizes[i-1].upMemory)/n)
+			n -= float64(costs[i-1].tenants)
+			more = fmt.Sprintf("%.0f KiB", float64(s.upMemory-costs[i-1].upMemory)/n)
 		}
 		t.row(fmt.Sprint(s.tenants), mib(s.upMemory), more, percent(s.upIdle), mib(s.proxyMemory), percent(s.proxyIdle),
 			s.placed.Round(time.Millisecond*10).String(), ms(time.Duration(float64(s.placed)/n)), fmt.Sprintf("%.0f ms", s.busy))
 	}
 	t = newTable("The same: how long things take; median (least–most)",
 		"tenants", "put of one more to its first 200", "first request to a dormant one", "warm request, p50", "p99")
-	for _, s := range sizes {
+	for _, s := range costs {
 		t.row(fmt.Sprint(s.tenants), spread(s.put, ms), spread(s.wake, ms), ms(median(s.warmRequest)), ms(quantile(s.warmRequest, 0.99)))
 	}
 	say("\nIdle CPU is of one core, over %v, with nothing asked.", idleFor)

@@ -127,7 +127,7 @@ func printLoops(spins [][]spin) {
 	t := newTable(fmt.Sprintf("Loops: limits.block %v, %d requests of the same function in flight", block, beside),
 		"code", "over the limit, p50", "most", "names the line", "others of the same function answered", "of the other function", "slowest of those")
 	var interrupted, killed []time.Duration
-	survived, besides := 0, 0
+	survived, besides, lost := 0, 0, 0
 	for i, ss := range spins {
 		over := each(ss, func(s spin) time.Duration { return s.over })
 		if kinds[i].ends {
@@ -142,6 +142,7 @@ func printLoops(spins [][]spin) {
 				named++
 			}
 		}
+		lost += asked - others
 		if !kinds[i].ends {
 			survived, besides = survived+survivors, besides+len(ss)*beside
 		}
@@ -149,8 +150,14 @@ func printLoops(spins [][]spin) {
 			fmt.Sprintf("%d of %d", survivors, len(ss)*beside), fmt.Sprintf("%d of %d", others, asked),
 			ms(quantile(each(ss, func(s spin) time.Duration { return s.worst }), 1)))
 	}
-	for what, over := range map[string][]time.Duration{"that can be interrupted": interrupted, "that ends with its process": killed} {
+	figures["a loop that can be interrupted, answered after the limit, p50"] = millis(median(interrupted))
+	figures["a loop that can be interrupted, answered after the limit, p95"] = millis(quantile(interrupted, 0.95))
+	figures["code that nothing interrupts, answered after the limit, p50"] = millis(median(killed))
+	figures["requests of other functions lost beside loops"] = float64(lost)
+	summary := func(what string, over []time.Duration) {
 		say("\nCode %s: %d times, over the limit p50 %s, p95 %s, most %s.", what, len(over), ms(median(over)), ms(quantile(over, 0.95)), ms(quantile(over, 1)))
 	}
+	summary("that can be interrupted", interrupted)
+	summary("that ends with its process", killed)
 	say("\nBeside code that can be interrupted, %d of %d requests of the same function were answered.", survived, besides)
 }

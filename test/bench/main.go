@@ -11,6 +11,7 @@
 //	memory.go    what tenants take, by their number
 //	growth.go    what registered tenants cost, by their number
 //	profile.go   where the CPU of a warm request goes
+//	goals.go     how far all that is from what we want
 //
 //	cluster.go   a cluster of its own; tenants.go: what is registered in it
 //	peers.go     what it is compared to
@@ -92,6 +93,7 @@ func run(ctx context.Context, p plan, names []string) error {
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %v\n", s.name, time.Since(begun).Round(time.Second))
 	}
+	printGoals()
 	return nil
 }
 

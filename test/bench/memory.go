@@ -39,6 +39,10 @@ func memory(ctx context.Context, p plan) error {
 		t.row(fmt.Sprint(f.tenants), f.state, kib(f.runner), kib(f.cell), kib(f.function), kib(f.spare), kib(f.tenant()),
 			kib(f.shim), fmt.Sprintf("%.1f", f.processes), mib(f.proxy), mib(f.up))
 	}
+	warm, dormant := all[0], all[2]
+	figures["processes of a dormant instance"] = dormant.processes
+	figures["memory of a runner, one tenant"] = warm.runner
+	figures["memory of a container, one tenant"] = warm.cell + warm.function + warm.spare
 	return peersMemory(ctx)
 }
 

@@ -10,43 +10,68 @@ import (
 	"strings"
 )
 
+// profiled are the loads whose CPU is laid to parts.
+var profiled = []struct {
+	title, path, script string
+	model               int // in models
+	connections         int
+}{
+	{title: "Where the CPU of a warm request goes: `(ctx, cb)`, 16 connections, microseconds a request", model: 1, connections: 16},
+	{title: "Where the CPU of 1 MiB up goes: `(ctx, req, res)`, 4 connections, microseconds a request", path: "up", script: bodyLoads[0].script, model: 3, connections: 4},
+}
+
 // profile says where the CPU of warm requests goes: user and system time of
 // each part, and what perf, if it is there, sees on top of each.
 func profile(ctx context.Context, p plan) error {
-	const on = 16
-	var results []result
-	var tops map[string]string
-	for i := range p.rounds {
-		r, err := newRound(ctx, false, models[1:2])
-		if err != nil {
-			return err
+	for _, what := range profiled {
+		var results []result
+		var tops map[string]string
+		for i := range p.rounds {
+			r, err := newRound(ctx, false, models[what.model:what.model+1])
+			if err != nil {
+				return err
+			}
+			ours, script := r.targets[len(r.targets)-1], ""
+			if what.path != "" {
+				ours.url, script = ours.at(what.path), filepath.Join(r.dir, "script.lua")
+				err = os.WriteFile(script, []byte(what.script), 0o600)
+			}
+			var one result
+			if err == nil {
+				asked := func(seconds int) (result, error) { return load(ctx, ours, what.connections, seconds, script) }
+				one, tops, err = profileRound(ctx, r, asked, p.seconds, i == p.rounds-1)
+			}
+			r.close(err)
+			if err != nil {
+				return err
+			}
+			results = append(results, one)
 		}
-		one, top, err := profileRound(ctx, r, on, p.seconds, i == p.rounds-1)
-		r.close(err)
-		if err != nil {
-			return err
-		}
-		results, tops = append(results, one), top
-	}
-	t := newTable(fmt.Sprintf("Where the CPU of a warm request goes: `(ctx, cb)`, %d connections, microseconds a request", on), "part", "its own code", "kernel on its behalf")
-	for _, name := range []string{"proxy", "runner", "function"} {
-		t.row(name, fmt.Sprintf("%.1f", median(each(results, func(r result) float64 { return r.hop[name].user }))),
-			fmt.Sprintf("%.1f", median(each(results, func(r result) float64 { return r.hop[name].system }))))
-	}
-	for _, name := range []string{"proxy", "runner", "function"} {
-		if tops[name] != "" {
-			say("\nThe %s, by what perf found running:\n\n```\n%s\n```", name, tops[name])
-		}
+		printProfile(what.title, results, tops)
 	}
 	return nil
 }
 
-func profileRound(ctx context.Context, r *round, connections, seconds int, record bool) (one result, tops map[string]string, err error) {
-	ours := r.targets[len(r.targets)-1]
-	if _, err := load(ctx, ours, connections, 1, ""); err != nil {
+func printProfile(title string, results []result, tops map[string]string) {
+	parts := []string{"proxy", "runner", "function"}
+	t := newTable(title, "part", "its own code", "kernel on its behalf")
+	for _, name := range parts {
+		t.row(name, fmt.Sprintf("%.1f", median(each(results, func(r result) float64 { return r.hop[name].user }))),
+			fmt.Sprintf("%.1f", median(each(results, func(r result) float64 { return r.hop[name].system }))))
+	}
+	for _, name := range parts {
+		if tops[name] != "" {
+			say("\nThe %s, by what perf found running:\n\n```\n%s\n```", name, tops[name])
+		}
+	}
+}
+
+// profileRound measures once, and if it is to record, each part once more.
+func profileRound(ctx context.Context, r *round, asked func(int) (result, error), seconds int, record bool) (one result, tops map[string]string, err error) {
+	if _, err := asked(1); err != nil {
 		return one, nil, err
 	}
-	if one, err = load(ctx, ours, connections, seconds, ""); err != nil || !record {
+	if one, err = asked(seconds); err != nil || !record {
 		return one, nil, err
 	}
 	perf, err := exec.LookPath("perf")
@@ -60,7 +85,7 @@ func profileRound(ctx context.Context, r *round, connections, seconds int, recor
 	}
 	tops = map[string]string{}
 	for name, pid := range pids {
-		if tops[name], err = r.perf(ctx, perf, ours, connections, seconds, pid); err != nil {
+		if tops[name], err = r.perf(ctx, perf, asked, seconds, pid); err != nil {
 			return one, nil, err
 		}
 	}
@@ -68,13 +93,13 @@ func profileRound(ctx context.Context, r *round, connections, seconds int, recor
 }
 
 // perf records one process while it is asked.
-func (r *round) perf(ctx context.Context, perf string, t target, connections, seconds, pid int) (string, error) {
+func (r *round) perf(ctx context.Context, perf string, asked func(int) (result, error), seconds, pid int) (string, error) {
 	file := filepath.Join(r.dir, "perf."+strconv.Itoa(pid))
 	record := exec.CommandContext(ctx, perf, "record", "-q", "-F", "499", "-o", file, "-p", strconv.Itoa(pid), "--", "sleep", strconv.Itoa(seconds))
 	if err := record.Start(); err != nil {
 		return "", fmt.Errorf("cannot start perf: %w", err)
 	}
-	_, err := load(ctx, t, connections, seconds+1, "")
+	_, err := asked(seconds + 1)
 	if failed := record.Wait(); failed != nil || err != nil {
 		return "", fmt.Errorf("cannot profile process %d: %v, %v", pid, failed, err)
 	}

@@ -31,8 +31,26 @@ func warm(ctx context.Context, p plan) error {
 	}
 	for i, n := range connections {
 		printLoads(fmt.Sprintf("Warm, small JSON, %d connections", n), names, results[i])
+		noteWarm(n, names[0], results[i])
 	}
 	return nil
+}
+
+// noteWarm keeps what there are goals for.
+func noteWarm(connections int, bare string, results map[string][]result) {
+	base := results[bare]
+	for _, m := range models {
+		rs := results["bulkhead, `"+m.name+"`"]
+		shares := make([]float64, len(rs))
+		for i, r := range rs {
+			shares[i] = r.rate / base[i].rate
+		}
+		figures[fmt.Sprintf("warm, `%s`, %d connections", m.name, connections)] = median(shares)
+		if connections == 1 {
+			p50 := func(r result) float64 { return r.p50 }
+			figures[fmt.Sprintf("warm, `%s`, 1 connection, p50 above bare", m.name)] = median(each(rs, p50)) - median(each(base, p50))
+		}
+	}
 }
 
 func warmRound(ctx context.Context, seconds int, take func(int, target, result)) (err error) {
