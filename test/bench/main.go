@@ -23,6 +23,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -81,6 +82,7 @@ func run(ctx context.Context, p plan, names []string) error {
 			return fmt.Errorf("there is no section %q", name)
 		}
 	}
+	var failed []error
 	say("Taken on %s, %s.\n", time.Now().UTC().Format("2006-01-02 15:04 MST"), machine())
 	for _, s := range sections {
 		if len(names) > 0 && !slices.Contains(names, s.name) {
@@ -88,13 +90,17 @@ func run(ctx context.Context, p plan, names []string) error {
 		}
 		begun := time.Now()
 		fmt.Fprintf(os.Stderr, "bench: %s\n", s.name)
-		if err := s.run(ctx, p); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		if err := s.run(ctx, p); err != nil { // the others' figures are good
+			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
+			fmt.Fprintf(os.Stderr, "bench: %v\n", failed[len(failed)-1])
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %v\n", s.name, time.Since(begun).Round(time.Second))
 	}
 	printGoals()
-	return nil
+	return errors.Join(failed...)
 }
 
 // numbers is a flag of numbers with commas between them.
