@@ -9,11 +9,12 @@ import (
 
 // Times that the cell keeps. Requests themselves are timed by the runner.
 const (
-	loadTimeout = 10 * time.Second // for code to load, and for a spare to take it
-	stopGrace   = 85 * time.Second // at most, for what is in flight when a version is stopped
-	quietGrace  = 30 * time.Second // of that, without a sign that anything is in flight
-	probePause  = 5 * time.Second  // between asking for such a sign
-	exitGrace   = 8 * time.Second  // for all that, when the container is stopped
+	loadTimeout = 10 * time.Second      // for code to load, and for a spare to take it
+	loadLook    = 50 * time.Millisecond // how often its CPU is looked at
+	stopGrace   = 85 * time.Second      // at most, for what is in flight when a version is stopped
+	quietGrace  = 30 * time.Second      // of that, without a sign that anything is in flight
+	probePause  = 5 * time.Second       // between asking for such a sign
+	exitGrace   = 8 * time.Second       // for all that, when the container is stopped
 	pingTimeout = 100 * time.Millisecond
 	leaveTime   = 250 * time.Millisecond // in which one without requests has gone
 	spareDelay  = 250 * time.Millisecond // after a spare was taken: the first request goes first

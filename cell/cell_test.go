@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bulkhead/internal/cellctl"
 )
 
 const hello = `module.exports = (ctx, cb) => cb(null, { hello: ctx.query.name })`
@@ -89,9 +91,10 @@ func TestServeRefusesBadCode(t *testing.T) {
 		{"an error while loading", "throw new Error('at once')", "load_error", "at once"},
 		{"no function", "module.exports = 1", "not_a_function", "number"},
 		{"an exit while loading", "process.reallyExit(3)", "load_error", "process.exit"},
+		{"a loop while loading", "for (;;);", "load_timeout", "200ms of CPU (limits.cpu)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := c.ask(t, Request{Op: "serve", Function: "bad", Version: tc.name, File: "bad.js", Code: tc.code})
+			r := c.ask(t, Request{Op: "serve", Function: "bad", Version: tc.name, File: "bad.js", Code: tc.code, Limits: &cellctl.Limits{CPU: 200}})
 			if r.Error == nil || r.Error.Status != 400 || r.Error.Code != tc.want || !strings.Contains(r.Error.Message, tc.message) {
 				t.Errorf("got %+v (%+v), want %s about %q", r, r.Error, tc.want, tc.message)
 			}

@@ -93,6 +93,9 @@ func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
 		c.kill(p, "its channel is broken")
 		return nil, fmt.Errorf("cannot hand the code to a process: %w", err)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go p.boundLoad(ctx, cancel, watchLimits(req.Limits).CPU)
 	select {
 	case m := <-p.loaded:
 		if m.T == "serving" {
@@ -109,8 +112,35 @@ func (c *Cell) specialise(ctx context.Context, req Request) (*process, error) {
 	case <-p.gone:
 		return nil, &Error{Status: 400, Code: "exited_while_loading", Message: "the process ended while it loaded the code: " + c.Inquest(p.socket).Reason}
 	case <-ctx.Done():
-		c.kill(p, fmt.Sprintf("its code took longer than %v to load", loadTimeout))
-		return nil, &Error{Status: 400, Code: "load_timeout", Message: fmt.Sprintf("the code took longer than %v to load", loadTimeout)}
+		why := fmt.Sprintf("took longer than %v to load", loadTimeout)
+		if errors.Is(context.Cause(ctx), errLoadCPU) {
+			why = fmt.Sprintf("used more than %v of CPU (limits.cpu) while it was loaded", watchLimits(req.Limits).CPU)
+		}
+		c.kill(p, "its code "+why)
+		return nil, &Error{Status: 400, Code: "load_timeout", Message: "the code " + why}
+	}
+}
+
+var errLoadCPU = errors.New("the code has used its CPU while it was loaded")
+
+// boundLoad cancels a load that burns more than limit of CPU; 0: any may.
+func (p *process) boundLoad(ctx context.Context, cancel context.CancelCauseFunc, limit time.Duration) {
+	before, err := p.cpuTime()
+	if limit == 0 || err != nil {
+		return
+	}
+	look := time.NewTicker(loadLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		if now, err := p.cpuTime(); err == nil && now-before >= limit {
+			cancel(errLoadCPU)
+			return
+		}
 	}
 }
 
