@@ -19,6 +19,11 @@ func exits(t *testing.T, m *machine) {
 }
 
 func backInService(t *testing.T, c *tenant) {
+	if err := c.deploy("meanwhile", `module.exports = (ctx, req, res) => res.end('quick');`); err != nil {
+		t.Fatal(err)
+	}
+	meanwhile := c.watch("meanwhile")
+	defer meanwhile.end()
 	var away []time.Duration
 	for i := range 5 {
 		name := fmt.Sprintf("leaver-%d", i)
@@ -28,6 +33,9 @@ func backInService(t *testing.T, c *tenant) {
 		for range 2 { // a third would be a crash loop
 			if g := c.get(name); !g.ok("here") {
 				t.Fatal(g)
+			}
+			for range 10 { // calls of another function: by then there is a spare again
+				<-meanwhile.beat
 			}
 			if g := c.get(name + "/exit"); g.status != 500 || !strings.Contains(g.body, "process.exit(1)") {
 				t.Fatalf("the exit: %v", g)

@@ -74,11 +74,11 @@ func misbehave(t *testing.T, m *machine) {
 	}
 	var all sync.WaitGroup
 	for lane, queue := range queues {
-		memory := "512MiB"
-		if lane == lanes {
-			memory = "128MiB"
+		memory, limits := "512MiB", harsh
+		if lane == lanes { // filling it takes a while
+			memory, limits = "128MiB", strings.NewReplacer(`"block": "250ms"`, `"block": "3s"`, `"cpu": "500ms"`, `"cpu": "4s"`).Replace(harsh)
 		}
-		c := m.tenant(fmt.Sprintf("sinner-%d", lane), harsh+`, "resources": {"memory": "`+memory+`", "cpu": 1, "pids": 512}`)
+		c := m.tenant(fmt.Sprintf("sinner-%d", lane), limits+`, "resources": {"memory": "`+memory+`", "cpu": 1, "pids": 512}`)
 		c.mustDeploy("other", `module.exports = (ctx, req, res) => res.end('quick');`)
 		all.Go(func() {
 			for i, s := range queue {

@@ -156,6 +156,7 @@ func (c *tenant) start(method, path string) <-chan got {
 type watcher struct {
 	stop   context.CancelFunc
 	done   chan struct{}
+	beat   chan struct{} // one more call was answered
 	calls  int
 	failed []got
 	worst  time.Duration
@@ -165,7 +166,7 @@ type watcher struct {
 // it is stopped.
 func (c *tenant) watch(path string) *watcher {
 	ctx, stop := context.WithCancel(context.Background())
-	w := &watcher{stop: stop, done: make(chan struct{})}
+	w := &watcher{stop: stop, done: make(chan struct{}), beat: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		tick := time.NewTicker(40 * time.Millisecond)
@@ -178,6 +179,8 @@ func (c *tenant) watch(path string) *watcher {
 				w.failed = append(w.failed, g)
 			}
 			select {
+			case w.beat <- struct{}{}:
+				<-tick.C
 			case <-tick.C:
 			case <-ctx.Done():
 				return

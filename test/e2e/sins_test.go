@@ -53,6 +53,6 @@ var sins = []sin{
 	{name: "its client goes away, again and again", code: `setTimeout(() => res.end('done'), 200);`, attack: leaveEarly},
 	{name: "it cannot be loaded", top: `throw new Error('not today');`, status: []int{400}, says: []string{"not today", ".js:1"}},
 	{name: "it exits when it is loaded", top: `process.exit(7);`, says: []string{"process.exit("}},
-	{name: "it loops when it is loaded", top: `for (;;);`, says: []string{"limit"}},
+	{name: "it loops when it is loaded", top: `for (;;);`, status: []int{400}, cause: "load_timeout", says: []string{"500ms of CPU (limits.cpu)"}},
 	{name: "it fills its heap when it is loaded", small: true, top: `const a = []; for (;;) a.push(new Array(1e5).fill(a.length));`, says: []string{"memory"}},
 }
