@@ -60,6 +60,7 @@ func slowRequests(t *testing.T, m *machine) {
 	c.mustDeploy("asker", slowAsker)
 	c.mustDeploy("worker", hardWorker)
 	server := c.watch("server")
+	<-server.beat // it listens
 	var work []*watcher
 	for range workers {
 		work = append(work, c.watch("worker"))
