@@ -193,7 +193,7 @@ func thisMachine(t *testing.T) *machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ports := freePorts(t, 3)
 	m := &machine{
-		t: t, name: "e2e", bin: bin, state: dir + "/state", runs: dir + "/run",
+		t: t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
 		etcd: "http://127.0.0.1:" + ports[0], proxy: "http://127.0.0.1:" + ports[2],
 	}
 	m.try = func(command ...string) (string, error) {
