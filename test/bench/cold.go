@@ -54,7 +54,8 @@ func cold(ctx context.Context, p plan) (err error) {
 	for range p.samples {
 		for i := range starts {
 			s := &starts[i]
-			if err := c.rest(ctx); err != nil {
+			// What the one before leaves behind is not to be in the next one's way.
+			if err := errors.Join(c.asleep(ctx, "dormant"), c.rest(ctx)); err != nil {
 				return err
 			}
 			took, err := s.take(ctx)

@@ -86,9 +86,10 @@ func (c *cluster) grow(ctx context.Context, from, to, rounds int) (cost, error) 
 	return s, nil
 }
 
-// rest waits until the pool is full and the machine has had a moment.
+// rest waits until the pool is full, no container is being removed and the
+// machine has had a moment.
 func (c *cluster) rest(ctx context.Context) error {
-	err := await(ctx, "two blank cells", 30*time.Second, func() bool { return c.blank() >= 2 })
+	err := await(ctx, "two blank cells, and none that leaves", 30*time.Second, func() bool { return c.blank() >= 2 && c.leaving() == 0 })
 	time.Sleep(500 * time.Millisecond)
 	return err
 }

@@ -114,6 +114,16 @@ func (c *cluster) blank() (n int) {
 	return n
 }
 
+// leaving counts the cells that are being removed.
+func (c *cluster) leaving() (n int) {
+	for _, one := range c.cells() {
+		if one.Leaving {
+			n++
+		}
+	}
+	return n
+}
+
 // phases counts instances by phase; those of one tenant, or of all.
 func (c *cluster) phases(ctx context.Context, tenant string) map[keys.Phase]int {
 	prefix := keys.InstancesPrefix + c.host + "/"
