@@ -196,9 +196,27 @@ func (p *process) run(record *cluster.Function) {
 	p.bury(err)
 }
 
+// connect has a process serve the function. The one that the cell names may
+// have ended this moment, and the cell not know it yet: then it is asked again.
 func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(p.r.ctx, serveTimeout, fmt.Errorf("the function did not come up in %v", serveTimeout))
 	defer cancel()
+	for tries := 3; ; tries-- {
+		socket, err := p.serve(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", socket)
+		if err == nil || tries == 1 || ctx.Err() != nil {
+			return conn, err
+		}
+		p.r.cell.inquest(ctx, socket) // waits for the end that is under way
+	}
+}
+
+// serve returns the socket of a process that serves the function.
+func (p *process) serve(ctx context.Context, record *cluster.Function) (string, error) {
 	socket, err := p.r.cell.serve(ctx, p.function, record, p.limits)
 	if err == nil && p.r.leaves(socket) {
 		// We know that its process goes, and the cell does not yet.
@@ -207,13 +225,12 @@ func (p *process) connect(record *cluster.Function) (net.Conn, error) {
 		}
 	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	p.r.mu.Lock()
 	p.socket = socket
 	p.r.mu.Unlock()
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", socket)
+	return socket, nil
 }
 
 // leaves reports whether a socket is that of a process which takes no new

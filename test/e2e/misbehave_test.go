@@ -53,7 +53,7 @@ type suffered struct {
 	other, neighbor watcher
 }
 
-const harsh = `"limits": {"block": "250ms", "cpu": "500ms", "background": "500ms", "wall": "6s", "rate": 0, "concurrency": 1000}, "sleep": {"freeze": "0s", "dormant": "0s"}`
+const harsh = `"limits": {"block": "250ms", "cpu": "500ms", "background": "500ms", "wall": "20s", "rate": 0, "concurrency": 1000}, "sleep": {"freeze": "0s", "dormant": "0s"}`
 
 func misbehave(t *testing.T, m *machine) {
 	neighbor := m.tenant("neighbor", harsh)

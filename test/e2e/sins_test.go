@@ -21,7 +21,7 @@ var sins = []sin{
 	{name: "it aborts", code: `process.abort();`, status: []int{500}, says: []string{"process.abort() was called"}, here: true},
 	{name: "it sends itself a signal", code: `process.kill(process.pid, 'SIGSEGV');`, status: []int{500}, says: []string{"process.kill(SIGSEGV) was called"}, here: true},
 	{name: "it asks for a larger stack than there is, and fills it", code: `require('v8').setFlagsFromString('--stack-size=900000'); require('vm').runInNewContext('const f = () => [f(), 1]; f();');`, status: []int{500}, says: []string{"Maximum call stack"}},
-	{name: "its heap is full", code: `const a = []; for (;;) a.push(new Array(1e5).fill(a.length));`, small: true, status: []int{500}, cause: "out_of_memory"},
+	{name: "its heap is full", code: `const a = []; for (;;) a.push(new Array(1e5).fill(a.length));`, small: true, veiled: true, status: []int{500}, cause: "out_of_memory"},
 	{name: "its buffers fill the container", code: `const a = []; for (;;) a.push(Buffer.alloc(8 << 20, 1));`, small: true, veiled: true, status: []int{500, 503}, says: []string{"the container ran out of memory"}},
 	{name: "its files fill /tmp", code: `const fs = require('fs'); for (let i = 0; ; i++) fs.writeFileSync('/tmp/' + i, Buffer.alloc(1 << 20, 1));`, small: true, veiled: true, status: []int{500, 503}},
 	{name: "a timer of its throws", code: `setTimeout(() => { throw new Error('too late'); }, 10);`, status: []int{500}, says: []string{"too late", "asynchronous exception"}, here: true},
