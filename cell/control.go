@@ -172,7 +172,9 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 		return func(ctx context.Context) Reply { wait(ctx); return Reply{ID: req.ID} }
 	case "status":
 		spares, all := c.Status()
-		return func(context.Context) Reply { return Reply{ID: req.ID, Spares: spares, Processes: all} }
+		return func(context.Context) Reply {
+			return Reply{ID: req.ID, Spares: spares, Processes: all, Busy: c.busy()}
+		}
 	case "inquest":
 		return func(context.Context) Reply { return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)} }
 	case "limit":

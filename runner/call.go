@@ -59,6 +59,7 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 	}
 	in.calls[c.id] = c
 	r.calls++
+	r.partedIf(true)
 	r.stir()
 	for _, n := range c.counts {
 		n.calls++

@@ -21,7 +21,7 @@ type crashes struct {
 	deaths  []time.Time   // the last few
 	wait    time.Duration // 0: requests are let through
 	until   time.Time     // then one is, to see
-	probing bool          // it is under way
+	probing time.Time     // when one was; zero: none is under way
 	reason  string        // of the last death
 }
 
@@ -30,7 +30,7 @@ func (k *crashes) died(since, now time.Time, reason string) {
 	if now.Sub(since) >= crashHealthy {
 		*k = crashes{version: k.version}
 	}
-	k.probing, k.reason = false, reason
+	k.probing, k.reason = time.Time{}, reason
 	k.deaths = append(k.deaths, now)
 	for len(k.deaths) > crashCount || now.Sub(k.deaths[0]) > crashWithin {
 		k.deaths = k.deaths[1:]
@@ -47,13 +47,14 @@ func (k *crashes) died(since, now time.Time, reason string) {
 }
 
 // closed reports whether requests are refused, and for how long. What is let
-// through after a wait is a probe: until it has ended, others are refused.
+// through after a wait is a probe: until its answer begins, others are
+// refused, but for the next probe, after as long a wait.
 func (k *crashes) closed(now time.Time) (retry time.Duration, closed bool) {
 	switch {
 	case k.wait == 0 || k.until.IsZero():
 		return 0, false
-	case k.probing:
-		return k.wait, true
+	case !k.probing.IsZero() && now.Before(k.probing.Add(k.wait)):
+		return k.probing.Add(k.wait).Sub(now), true
 	case now.Before(k.until):
 		return k.until.Sub(now), true
 	}
@@ -62,7 +63,7 @@ func (k *crashes) closed(now time.Time) (retry time.Duration, closed bool) {
 
 // passed notes that a probe was answered: requests are let through again. The
 // wait is remembered, and doubles with the next death.
-func (k *crashes) passed() { k.probing, k.until = false, time.Time{} }
+func (k *crashes) passed() { k.probing, k.until = time.Time{}, time.Time{} }
 
 // crashing refuses a request of a version that crashes again and again; r.mu is
 // held.
@@ -78,12 +79,12 @@ func (r *Runner) crashing(c *call, version string) *Refusal {
 		return nil
 	}
 	if retry, closed := k.closed(now); closed {
-		refusal := refuse(503, "function_crashing", "the processes of function %q crash again and again, so it rests for %v; the last: %s", c.function, k.wait, k.reason)
+		refusal := refuse(503, "function_crashing", "the processes of function %q crash again and again, so it rests; one request is let through each %v to see whether it still does. The last: %s", c.function, k.wait, k.reason)
 		refusal.RetryAfter = retry
 		return refusal
 	}
 	if !k.until.IsZero() {
-		k.probing, c.probe = true, true
+		k.probing, c.probe = now, true
 	}
 	return nil
 }
@@ -118,15 +119,16 @@ func (r *Runner) forgetCrash() {
 	delete(r.crashes, oldest)
 }
 
-// probed notes how a probe has ended; r.mu is held.
+// probed notes how a probe has gone: its answer has begun, or it has ended
+// without one; r.mu is held.
 func (r *Runner) probed(c *call) {
 	k := r.crashes[c.function]
-	if !c.probe || k == nil || !k.probing {
+	if !c.probe || k == nil || k.probing.IsZero() {
 		return
 	}
 	if c.answered {
 		k.passed()
 		return
 	}
-	k.probing = false
+	k.probing = time.Time{}
 }

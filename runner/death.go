@@ -81,7 +81,7 @@ func (p *process) bury(err error) {
 		c.out, c.process = 0, nil
 		c.refuse(exitRefusal(c.function, exit))
 	}
-	p.disperse(reason, true)
+	p.disperse(reason)
 	r.flush()
 }
 
@@ -127,32 +127,23 @@ func crashed(exit *cellctl.Exit, left, busy bool) bool {
 	return ownFault(exit) || exit.Signal != ""
 }
 
-// disperse takes all calls off the process: whichever may is asked again, once,
-// of another process, and the others are told.
-func (p *process) disperse(reason string, dead bool) {
+// disperse takes all calls off a process that has ended: whichever may is asked
+// again, once, of another process, and the others are told.
+func (p *process) disperse(reason string) {
 	for id, c := range p.calls {
 		delete(p.calls, id)
 		c.out, c.process = 0, nil
-		if !dead {
-			p.r.queue(p.link, func(dst []byte) []byte {
-				return frames.AppendReset(dst, id, frames.CodeCancelled, "its process is given up")
-			})
-		}
 		if c.again != nil && !c.answered && !c.retried {
 			c.askAgain()
 			continue
 		}
-		c.refuse(endedRefusal(c, reason, dead))
+		c.refuse(endedRefusal(c, reason))
 	}
 }
 
 // endedRefusal is what the innocent hear.
-func endedRefusal(c *call, reason string, dead bool) *Refusal {
-	ended := "ended"
-	if !dead {
-		ended = "was given up"
-	}
-	r := refuse(503, "process_ended", "the process of function %q %s while this and perhaps other requests were in flight: %s; it may have begun this one", c.function, ended, reason)
+func endedRefusal(c *call, reason string) *Refusal {
+	r := refuse(503, "process_ended", "the process of function %q ended while this and perhaps other requests were in flight: %s; it may have begun this one", c.function, reason)
 	if c.retried {
 		r = refuse(503, "process_ended", "two processes of function %q ended while this request was in flight; the second: %s", c.function, reason)
 	}

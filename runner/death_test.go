@@ -278,12 +278,13 @@ func TestCrashesBackOff(t *testing.T) {
 	die(12)
 	check(12.5, true, 500*time.Millisecond)
 	check(13, false, 0)
-	k.probing = true
+	k.probing = at(13)
 	check(13, true, time.Second)
+	check(14, false, 0) // a probe that takes long holds up nobody for longer
 	die(13.5)
 	check(13.5, true, 2*time.Second)
 	check(15.5, false, 0)
-	k.probing = true
+	k.probing = at(15.5)
 	k.passed()
 	check(15.6, false, 0)
 	die(20)

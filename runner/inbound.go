@@ -32,9 +32,7 @@ func (r *Runner) serveInbound(c net.Conn) {
 	}
 	r.inbounds[in] = struct{}{}
 	if r.draining { // it came with the last; what it asks is refused
-		r.queue(in.link, func(dst []byte) []byte {
-			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
-		})
+		in.goAway()
 		r.flush()
 	}
 	r.mu.Unlock()
@@ -42,6 +40,7 @@ func (r *Runner) serveInbound(c net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.inbounds, in)
+	r.partedIf(len(r.inbounds) == 0)
 	if r.draining && len(r.inbounds) == 0 {
 		r.closeLeft()
 	}

@@ -88,6 +88,7 @@ func (c *call) fromProcess(f frames.Frame) {
 // begun notes that the answer begins: no other process can give one now.
 func (c *call) begun(f frames.Frame) {
 	c.answered = true
+	c.r.probed(c)
 	c.release()
 	c.again = nil
 	if head, err := frames.ParseResponse(f.Payload); err == nil && head.Status == 101 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -100,8 +101,12 @@ func (r *Runner) Serve(ln net.Listener) error {
 	r.mu.Unlock()
 	for {
 		c, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || r.ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			r.awaitResume()
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("cannot accept: %w", err)
@@ -139,11 +144,7 @@ const leaveTime = 2 * time.Second
 // startDraining refuses new requests; r.mu is held.
 func (r *Runner) startDraining() {
 	r.draining = true
-	for in := range r.inbounds {
-		r.queue(in.link, func(dst []byte) []byte {
-			return frames.Append(dst, frames.Frame{Type: frames.TypeGoAway, Payload: []byte("draining")})
-		})
-	}
+	r.goAway()
 	if r.calls == 0 && !r.rest.resting {
 		r.closeDrained()
 	}

@@ -103,20 +103,15 @@ func TestVerdictThatNamesNobody(t *testing.T) {
 	r.runner.config.Limits.Wall = 0
 	storm := cellctl.Verdict{Kind: "storm", Limit: 10000, Measured: 10012}
 
-	only := r.ask("evil", "GET", "only")
-	r.awaitCalls("evil", 1)
-	r.cell.judge(r.runner, "evil", storm)
-	if o := <-only; o.status != 508 || o.json.Error != "cpu_limit" || o.json.Limit != "limits.cpu" || o.json.Value != "10s" || o.json.Measured != "10.01s" {
-		t.Errorf("the only one: %+v", o)
-	}
-
 	safe, unsafe := r.ask("evil", "GET", "safe"), r.ask("evil", "POST", "unsafe")
 	r.awaitCalls("evil", 2)
 	r.cell.judge(r.runner, "evil", storm)
-	if o := <-unsafe; o.status != 503 || o.json.Error != "process_ended" || !strings.Contains(o.json.Message, "it can't be told which") {
-		t.Errorf("one of two: %+v", o)
+	r.awaitCalls("evil", 1) // what may be is asked again, of another process
+	select {
+	case o := <-unsafe:
+		t.Errorf("the one that may not be asked twice, and may yet be answered: %+v", o)
+	default:
 	}
-	r.awaitCalls("evil", 1) // the other was asked again
 	r.cell.judge(r.runner, "evil", cellctl.Verdict{Kind: "stall", Limit: 1000, Measured: 3100, Request: "safe", Where: "f.js:1:2", Killed: true})
 	if o := <-safe; o.status != 508 || o.json.Error != "block_limit" || o.json.Where != "f.js:1:2" || !strings.Contains(o.json.Message, "native call") {
 		t.Errorf("the other, that was named later: %+v", o)

@@ -34,24 +34,20 @@ func (p *process) named(socket string) bool {
 }
 
 // judged answers the request that the watchdog has stopped. The process gets
-// no others from now on. Where no request can be named and the process goes on,
-// one of several hangs for ever, so all of them are done with; where it has been
-// ended, its burial tells them.
+// no others from now on, and those that it has may finish: what was stopped may
+// have been nobody's in flight, like a timer of a request that was answered
+// long ago. Where the process has been ended, its burial tells them.
 func (p *process) judged(v *cellctl.Verdict) {
 	p.forget()
 	if v.Kind == "idle" {
 		p.left = true
 		return
 	}
-	if c := p.accused(v.Request, true); c != nil {
+	if c := p.accused(v.Request, v.Killed); c != nil {
 		c.refuse(verdictRefusal(c.function, v))
-		if !v.Killed {
-			time.AfterFunc(stranded, p.askStranded)
-		}
-		return
 	}
 	if !v.Killed {
-		p.disperse("one of them, it can't be told which, was stopped: "+verdictRefusal(p.function, v).Message, false)
+		time.AfterFunc(stranded, p.askStranded)
 	}
 }
 

@@ -2,8 +2,9 @@ package runner
 
 import (
 	"context"
-	"net"
 	"time"
+
+	"bulkhead/internal/cellctl"
 )
 
 // rest is how an instance comes to rest: idle for limits of the tenant's
@@ -15,7 +16,9 @@ type rest struct {
 	since   time.Time // when there was last anything to do
 	timer   *time.Timer
 	armed   bool
-	resting bool // it is about to sleep: not drained before the agent knows
+	paused  chan struct{} // not nil: no connections are taken until it is closed
+	parted  chan struct{} // not nil: to be closed when the last proxy has gone, or a request has come
+	resting bool          // it is about to sleep: not drained before the agent knows
 }
 
 // restRetry is how long to wait before an agent that is away is told again
@@ -84,12 +87,22 @@ func (r *Runner) nextRest(now time.Time) time.Duration {
 	return next
 }
 
+// backgroundLook is how soon to look again whether an instance's background
+// work is done.
+const backgroundLook = time.Second
+
 // comeToRest runs on the timer's goroutine.
 func (r *Runner) comeToRest() {
+	busy := r.background()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rest.armed = false
-	if r.ctx.Err() != nil || r.draining {
+	if r.ctx.Err() != nil || r.draining || r.rest.resting {
+		return
+	}
+	if busy {
+		r.rest.armed = true
+		r.rest.timer = time.AfterFunc(backgroundLook, r.comeToRest)
 		return
 	}
 	now := time.Now()
@@ -111,65 +124,17 @@ func (r *Runner) comeToRest() {
 	r.watchRest()
 }
 
-// sleepIfIdle is what the agent asks for when the host is short of memory.
-func (r *Runner) sleepIfIdle() {
+// background says whether the cell's processes have work that ctx.waitUntil
+// holds on to. Their own limit (limits.background) ends that.
+func (r *Runner) background() bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.calls == 0 && r.config.Sleep.Dormant > 0 && !r.draining {
-		r.beginSleep()
+	asleep := r.rest.frozen || r.calls > 0
+	r.mu.Unlock()
+	if asleep {
+		return false
 	}
-}
-
-// beginSleep gives the cell up; r.mu is held. The agent is told first: were it
-// away, nobody could wake us.
-func (r *Runner) beginSleep() {
-	if r.rest.resting {
-		return
-	}
-	r.rest.resting = true
-	r.work.Go(func() {
-		if _, err := r.cell.waker.connect(); err != nil {
-			r.stayUp(err)
-			return
-		}
-		r.mu.Lock()
-		if r.calls > 0 || r.draining {
-			r.rest.resting = false
-			r.watchRest()
-			r.mu.Unlock()
-			return
-		}
-		// From here on, new connections wait for whoever comes after us.
-		r.closeListeners()
-		r.startDraining()
-		r.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := r.cell.waker.sleep(ctx); err != nil {
-			r.opts.Log.Warn("the agent does not take our cell back", "error", err)
-		}
-		r.mu.Lock()
-		r.rest.resting = false
-		r.closeDrained()
-		r.mu.Unlock()
-	})
-}
-
-func (r *Runner) stayUp(err error) {
-	r.opts.Log.Warn("cannot sleep: nobody would wake us", "error", err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rest.resting = false
-	r.rest.since = time.Now().Add(restRetry - time.Duration(r.config.Sleep.Dormant))
-	r.watchRest()
-}
-
-// listening notes a listener that Serve takes connections from; r.mu is held.
-func (r *Runner) listening(ln net.Listener) { r.listeners = append(r.listeners, ln) }
-
-func (r *Runner) closeListeners() {
-	for _, ln := range r.listeners {
-		ln.Close()
-	}
-	r.listeners = nil
+	ctx, cancel := context.WithTimeout(r.ctx, time.Second)
+	defer cancel()
+	a, err := r.cell.ask(ctx, cellctl.Request{Op: "status"})
+	return err == nil && a.Busy > 0
 }
