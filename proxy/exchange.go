@@ -199,10 +199,19 @@ func (x *exchange) finish(r *refusal) {
 		r.write(&x.ctx.Response, x.rec.request)
 		x.rec.status, x.rec.cause = r.status, r.cause
 		if r.status == 400 {
-			x.ctx.SetConnectionClose() // who knows where the next request begins
+			x.cutOff() // who knows where the next request begins
 		}
 	}
 	x.close()
+}
+
+// cutOff closes the client's connection after the answer, although the client
+// may still be sending.
+func (x *exchange) cutOff() {
+	x.ctx.SetConnectionClose()
+	if c, ok := x.ctx.Conn().(*stallConn); ok {
+		c.unread.Store(true)
+	}
 }
 
 // settle ends the use of the stream. It reports whether the client was found
@@ -219,7 +228,7 @@ func (x *exchange) settle() (gone bool, fault *refusal) {
 		x.stream.Cancel() // the upload may wait for a window that never comes
 		err := x.upload.finish()
 		if err != nil {
-			x.ctx.SetConnectionClose()
+			x.cutOff()
 		}
 		fault = x.upload.refusal(err)
 	}

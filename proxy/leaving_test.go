@@ -95,6 +95,25 @@ func TestAnswerThatIsWholeEndsTheUpload(t *testing.T) {
 	}
 }
 
+func TestAnswerArrivesWholeAlthoughTheUploadIsCutOff(t *testing.T) {
+	answer, upload := strings.Repeat("a", 120_000), strings.Repeat("u", 4<<20)
+	p := start(t, func(x *framestest.Exchange) { x.Answer(200, nil, answer, true) })
+	for range 20 {
+		c := dial(t, p, fmt.Sprintf("POST /acme/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(upload)))
+		sent := make(chan struct{})
+		go func() { defer close(sent); io.WriteString(c, upload) }()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != answer {
+			t.Fatalf("%d of %d bytes of the answer came, and then: %v", len(body), len(answer), err)
+		}
+		c.Close()
+		<-sent
+	}
+}
+
 func TestAnswerThatBreaksOffIsLoggedAsSuch(t *testing.T) {
 	p := start(t, func(x *framestest.Exchange) {
 		x.Answer(200, nil, "some", false)

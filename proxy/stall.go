@@ -26,6 +26,7 @@ type stallConn struct {
 	ended bool      // the client has closed its side; the reader's own
 
 	expecting atomic.Pointer[exchange] // let in, and waiting for its body
+	unread    atomic.Bool              // the client is still sending what nobody wants
 }
 
 // Close ends the connection, and a request on it whose body has not come.
@@ -33,7 +34,28 @@ func (c *stallConn) Close() error {
 	if x := c.expecting.Swap(nil); x != nil {
 		x.forsake()
 	}
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.unread.Load() {
+		go c.linger(half.CloseWrite)
+		return nil
+	}
 	return c.Conn.Close()
+}
+
+// What a client may go on sending after its answer, and for how long.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger closes the connection once the client has seen the end of its answer:
+// to close it with bytes unread would reset it, and the answer's last bytes
+// would be lost on their way (RFC 9112, section 9.6).
+func (c *stallConn) linger(closeWrite func() error) {
+	defer c.Conn.Close()
+	if closeWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	io.CopyN(io.Discard, c.Conn, lingerBytes)
 }
 
 // NetConn returns the connection beneath.
