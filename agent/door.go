@@ -122,6 +122,7 @@ func (d *door) answer(ctx context.Context, ask waking.Ask) (waking.Answer, []*os
 			return waking.Answer{Error: "the instance is to be kept ready"}, nil
 		}
 		d.executor.cells.Release(d.instance)
+		d.gaveUp()
 		d.log.Info("instance sleeps", "instance", d.instance)
 		return waking.Answer{}, nil
 	}
@@ -135,8 +136,8 @@ func (d *door) wake(ctx context.Context) (waking.Answer, []*os.File, error) {
 	want := d.want.Cell
 	worn := d.worn(time.Now())
 	d.mu.Unlock()
-	if worn {
-		return waking.Answer{}, nil, &cells.Full{Reason: fmt.Sprintf("its container has ended %d times within %v", newCells, newCellsTime), After: 5 * time.Second}
+	if _, has := d.executor.cells.Of(d.instance); worn && !has {
+		return waking.Answer{}, nil, &cells.Full{Reason: fmt.Sprintf("its container has died %d times within %v", newCells, newCellsTime), After: 5 * time.Second}
 	}
 	start := time.Now()
 	cell, err := d.executor.take(ctx, d.instance, want)
@@ -170,6 +171,16 @@ func (d *door) note(cell cells.Cell, took time.Duration) {
 	d.cell = cell.ID
 	d.given = append(d.given, time.Now())
 	d.log.Info("instance is awake", "instance", d.instance, "cell", cell.ID, "took", took.Round(100*time.Microsecond))
+}
+
+// gaveUp forgets a cell that was given back, and did not die.
+func (d *door) gaveUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cell != "" && len(d.given) > 0 {
+		d.given = d.given[:len(d.given)-1]
+	}
+	d.cell = ""
 }
 
 // worn says whether the instance has used up too many cells lately.

@@ -22,7 +22,8 @@ type Table struct {
 
 type tenant struct {
 	ready    []*target
-	starting bool // an instance is on its way
+	failed   []*target // not as they should be, but their runners may answer
+	starting bool      // an instance is on its way
 }
 
 // NewTable makes an empty table for the proxy of a host.
@@ -37,7 +38,7 @@ func (t *Table) Set(instances []cluster.Instance) {
 	defer t.mu.Unlock()
 	old := map[string]*target{}
 	for _, tn := range t.tenants {
-		for _, tg := range tn.ready {
+		for _, tg := range append(tn.ready, tn.failed...) {
 			old[tg.endpoint] = tg
 		}
 	}
@@ -54,13 +55,17 @@ func (t *Table) Set(instances []cluster.Instance) {
 			t.tenants[in.Tenant] = tn
 		}
 		switch {
-		case in.Phase.Serves():
+		case in.Phase.Serves(), in.Phase == cluster.Failed && in.Endpoint != "":
 			tg := old[in.Endpoint]
 			delete(old, in.Endpoint)
 			if tg == nil {
 				tg = newTarget(in.Endpoint, in.Instance)
 			}
-			tn.ready = append(tn.ready, tg)
+			if in.Phase == cluster.Failed {
+				tn.failed = append(tn.failed, tg)
+			} else {
+				tn.ready = append(tn.ready, tg)
+			}
 		case in.Phase == cluster.Starting:
 			tn.starting = true
 		}
@@ -82,7 +87,9 @@ func (t *Table) pick(ctx context.Context, name string, hold time.Duration, not *
 		tn := t.tenants[name]
 		var best *target
 		if tn != nil {
-			best = leastBusy(tn.ready, not)
+			if best = leastBusy(tn.ready, not); best == nil && !tn.starting {
+				best = leastBusy(tn.failed, not)
+			}
 		}
 		changed := t.changed
 		if best != nil {

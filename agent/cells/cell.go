@@ -38,6 +38,7 @@ type Cell struct {
 	home    string    // its own directory on the host
 	born    time.Time // when its container was made; zero: by an earlier agent
 	making  bool      // we are at it
+	burying bool      // likewise
 	ready   bool      // it has a spare process
 	claimed bool      // it is about to be somebody's
 }

@@ -163,13 +163,18 @@ const removePatience = 30 * time.Second
 // bury removes a cell: container, directory, user.
 func (c *Cells) bury(ctx context.Context, cell *Cell) error {
 	c.mu.Lock()
-	if c.all[cell.ID] != cell {
+	if c.all[cell.ID] != cell || cell.burying {
 		c.mu.Unlock()
 		return nil
 	}
-	cell.Leaving = true
+	cell.Leaving, cell.burying = true, true
 	id := cell.Container
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		cell.burying = false // what failed is tried again
+		c.mu.Unlock()
+	}()
 	if id != "" {
 		cell.freeze(false) // with cgroup version 1 a frozen process can't be killed
 		if err := c.cfg.Engine.Remove(ctx, id); err != nil {

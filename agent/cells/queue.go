@@ -7,10 +7,10 @@ import (
 )
 
 // maxWaiting is how many instances may wait for a cell at a time, and
-// patience how long each.
+// patience how long each: less than their runners wait for us.
 const (
 	maxWaiting = 64
-	patience   = 15 * time.Second
+	patience   = 12 * time.Second
 )
 
 // Full says that an instance can't be woken now, and when to ask again.

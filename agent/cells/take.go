@@ -88,15 +88,12 @@ func (c *Cells) Resize(ctx context.Context, instance string, s Spec) error {
 	if cell == nil {
 		return fmt.Errorf("instance %s has no cell", instance)
 	}
-	frozen := cell.Frozen()
-	if frozen {
-		cell.freeze(false) // or it hears nothing
+	// Or it hears nothing. To freeze it again is its runner's: a request may
+	// be there by now.
+	if err := cell.freeze(false); err != nil {
+		return err
 	}
-	err := c.fit(cell, s)
-	if frozen {
-		cell.freeze(true)
-	}
-	if err != nil {
+	if err := c.fit(cell, s); err != nil {
 		return err
 	}
 	return c.cfg.Engine.Resize(ctx, cell.Container, s.Limits)

@@ -71,7 +71,11 @@ func (c *Cell) hide() error {
 // unmount takes away what is mounted at a path, however often.
 func unmount(path string) error {
 	for mounted(path) {
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) {
+			return nil // somebody else has
+		}
+		if err != nil {
 			return fmt.Errorf("cannot unmount %s: %w", path, err)
 		}
 	}
