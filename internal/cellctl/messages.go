@@ -80,6 +80,7 @@ type Verdict struct {
 	Where    string `json:"where,omitempty"`   // file:line:column of the tenant's code
 	In       string `json:"in,omitempty"`      // the function it is in
 	Killed   bool   `json:"killed,omitempty"`  // it could not be stopped, and the process was ended
+	Native   bool   `json:"native,omitempty"`  // because it was in a native call
 }
 
 // Event goes to every control connection unasked, but for a log's, which goes

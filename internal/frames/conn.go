@@ -21,6 +21,16 @@ var ErrClosed = errors.New("frames: connection closed")
 // MaxBacklog is how many bytes may wait to be written on a connection.
 const MaxBacklog = 8 << 20
 
+// Bytes that wait are in buffers of some chunkSize, which all connections share:
+// one buffer for all would grow with the backlog, by copying, and be thrown
+// away afterwards.
+const (
+	chunkSize = 128 << 10
+	chunkRoom = chunkSize + HeaderSize + MaxPayload // with the frame that fills it
+)
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkRoom); return &b }}
+
 // A Handler gets the frames of a connection, one at a time.
 type Handler interface {
 	// Frame handles one frame. An error ends the connection; the peer is told
@@ -43,9 +53,11 @@ type Conn struct {
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
-	out     []byte // queued
-	spare   []byte // the other buffer, while none is being written
-	writing bool   // a goroutine is writing, and will come back for out
+	full    [][]byte // queued, chunks that have no more room
+	out     []byte   // queued behind them
+	waiting int      // bytes in full
+	spare   []byte   // the other small buffer, while none is being written
+	writing bool     // a goroutine is writing, and will come back for out
 	err     error
 
 	greeted bool // the peer's HELLO has come; Serve's own
@@ -68,15 +80,34 @@ func (c *Conn) Queue(append func(dst []byte) []byte) error {
 	return c.queue(append)
 }
 
-func (c *Conn) queue(append func(dst []byte) []byte) error {
+func (c *Conn) queue(add func(dst []byte) []byte) error {
 	if c.err != nil {
 		return c.err
 	}
-	if len(c.out) > MaxBacklog {
+	if c.waiting+len(c.out) > MaxBacklog {
 		return ErrBacklog
 	}
-	c.out = append(c.out)
+	c.out = add(c.out)
+	if len(c.out) >= chunkSize {
+		c.full = append(c.full, c.out)
+		c.waiting += len(c.out)
+		c.out = *chunks.Get().(*[]byte)
+	}
 	return nil
+}
+
+// next takes the next buffer to write; c.mu is held.
+func (c *Conn) next() []byte {
+	if len(c.full) > 0 {
+		buf := c.full[0]
+		c.full[0] = nil
+		c.full = c.full[1:]
+		c.waiting -= len(buf)
+		return buf
+	}
+	buf := c.out
+	c.out, c.spare = c.spare[:0], nil
+	return buf
 }
 
 // QueueFrame queues one frame.
@@ -98,7 +129,7 @@ func (c *Conn) Send(append func(dst []byte) []byte) error {
 // takes along what is queued.
 func (c *Conn) Flush() {
 	c.mu.Lock()
-	if c.writing || len(c.out) == 0 || c.err != nil {
+	if c.writing || len(c.full)+len(c.out) == 0 || c.err != nil {
 		c.mu.Unlock()
 		return
 	}
@@ -108,9 +139,8 @@ func (c *Conn) Flush() {
 		runtime.Gosched()
 		c.mu.Lock()
 	}
-	for len(c.out) > 0 && c.err == nil {
-		buf := c.out
-		c.out, c.spare = c.spare[:0], nil
+	for len(c.full)+len(c.out) > 0 && c.err == nil {
+		buf := c.next()
 		c.mu.Unlock()
 		n, err := c.tryWrite(buf)
 		c.mu.Lock()
@@ -137,7 +167,12 @@ func (c *Conn) finish(buf []byte, done int) {
 
 // written gives the buffer back and notes an error; c.mu is held.
 func (c *Conn) written(buf []byte, err error) {
-	if cap(buf) <= MaxPayload {
+	switch {
+	case cap(buf) >= chunkRoom:
+		if buf = buf[:0]; cap(buf) < 2*chunkRoom {
+			chunks.Put(&buf)
+		}
+	case cap(buf) <= MaxPayload:
 		c.spare = buf
 	}
 	if err != nil {
@@ -149,7 +184,7 @@ func (c *Conn) written(buf []byte, err error) {
 func (c *Conn) fail(err error) {
 	if c.err == nil {
 		c.err = err
-		c.out = nil
+		c.out, c.full, c.waiting = nil, nil, 0
 		c.conn.Close()
 	}
 }

@@ -43,12 +43,12 @@ func newStream(c *Client) *Stream {
 	return s
 }
 
-// release makes the stream fit for another request and gives it back. Buffers
-// that one large answer has grown are not kept.
+// release makes the stream fit for another request and gives it back, with its
+// buffers but for very large ones: the pool drops what is not used.
 func (s *Stream) release() {
 	s.mu.Lock()
 	keep := func(b []byte) []byte {
-		if cap(b) > 16<<10 {
+		if cap(b) > 2*Window {
 			return nil
 		}
 		return b[:0]
