@@ -1,8 +1,8 @@
 package cell
 
 import (
-	"cmp"
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -17,6 +17,7 @@ const (
 	recoverTime  = time.Second            // from then until the event loop answers again
 	answerTime   = 100 * time.Millisecond // of that, after each turn that was ended
 	sightTime    = 400 * time.Millisecond // for finding out where and whose the code is
+	nativeTime   = 100 * time.Millisecond // of CPU, in which code of JavaScript would have paused
 	stormSights  = 5
 	sightsApart  = 3 * time.Millisecond
 	confirmAfter = 30 * time.Millisecond // that the code is still the same request's
@@ -24,24 +25,62 @@ const (
 )
 
 // errInnocent says that no one request keeps the event loop.
-var errInnocent = errors.New("the code came back, or the turn is another request's by now")
+var errInnocent = errors.New("the turn is another request's by now")
+
+// errBack says that the code has come back by itself.
+var errBack = errors.New("the code came back by itself")
+
+// errNoPause says that the process did not pause, or not in time.
+var errNoPause = errors.New("cannot pause the process")
+
+// errNative says that it had the time: the code does not come to a place where
+// it can be paused.
+var errNative = errors.New("the code is in a native call")
+
+// maxPatience is how many times as long a break-in may take where the process
+// gets little CPU.
+const maxPatience = 6
+
+// patience is how many times as long a break-in may take: as long as the code
+// took for its CPU time.
+func patience(b watch.Breach) time.Duration {
+	if b.Kind != watch.Block {
+		return 1
+	}
+	return min(max(b.Took/max(b.Measured, 1), 1), maxPatience)
+}
 
 // breakIn pauses the code, completes and pronounces the verdict, and ends the
 // turn. The error says why the process could not be brought to reason; told,
 // that the verdict was pronounced all the same.
-func (c *Cell) breakIn(p *process, v *Verdict) (told bool, err error) {
-	s, err := c.attach(p, time.Now().Add(breakInTime))
+func (c *Cell) breakIn(p *process, v *Verdict, patience time.Duration) (told bool, err error) {
+	before := p.burned()
+	s, sight, err := c.pause(p, v.Kind, time.Now().Add(patience*breakInTime))
+	if errors.Is(err, errNoPause) && (v.Kind == watch.Stall || p.burned()-before >= nativeTime) {
+		err = errNative
+	}
 	if err != nil {
 		return false, err
 	}
-	sight, err := observe(p, s, v.Kind)
+	v.Request, v.Where, v.In = p.whose(v.Kind, sight), sight.Where, sight.In
+	c.pronounce(p, *v)
+	return true, c.revive(p, s, sight.Request, patience)
+}
+
+// pause has the process paused, and tells whose code it is in.
+func (c *Cell) pause(p *process, kind string, deadline time.Time) (*inspect.Session, inspect.Sight, error) {
+	s, err := c.attach(p, deadline)
+	if err != nil {
+		return nil, inspect.Sight{}, fmt.Errorf("%w: %w", errNoPause, err)
+	}
+	sight, err := observe(p, s, kind)
 	if err != nil {
 		s.Close()
-		return false, err
+		if !errors.Is(err, errInnocent) && !errors.Is(err, errBack) {
+			err = fmt.Errorf("%w: %w", errNoPause, err)
+		}
 	}
-	v.Request, v.Where, v.In = cmp.Or(sight.Request, p.mark.read()), sight.Where, sight.In
-	c.pronounce(p, *v)
-	return true, c.revive(p, s, v.Request)
+	return s, sight, err
 }
 
 // attach asks the process to pause. Its inspector may still be open from the
@@ -77,123 +116,14 @@ func (c *Cell) openInspector(p *process, deadline time.Time) (inspect.Address, e
 	return inspect.Address{}, errors.New("the process does not open its inspector")
 }
 
-// observe finds out whose the code is that breaks a limit.
-func observe(p *process, s *inspect.Session, kind string) (inspect.Sight, error) {
-	if kind == watch.Storm {
-		return sample(s)
-	}
-	sight, err := locate(s)
-	if err == nil {
-		err = confirm(s, sight)
-	}
-	if err == nil && p.spoke() {
-		err = errInnocent
-	}
-	return sight, err
-}
-
-// spoke tells whether the process has answered in the meantime: its code came
-// back by itself, and whoever has the turn now is not who kept it.
-func (p *process) spoke() bool {
-	select {
-	case <-p.pongs:
-		return true
-	default:
-		return false
-	}
-}
-
-// locate looks at the paused code until it is seen where and whose it is. A
-// pause may come between two callbacks: then the code is in the next one.
-func locate(s *inspect.Session) (inspect.Sight, error) {
-	var seen []inspect.Sight
-	for end := (time.Time{}); ; {
-		sight, err := s.Look()
-		if err != nil {
-			return sight, err
-		}
-		if seen = append(seen, sight); len(seen) == 1 {
-			end = time.Now().Add(sightTime)
-			s.Extend(end.Add(sightTime))
-		}
-		if sight.Request != "" && sight.Where != "" || time.Now().After(end) {
-			return mostOften(seen), nil
-		}
-		if sight.Where == "" {
-			err = s.Step()
-		} else {
-			err = s.Again(sightsApart)
-		}
-		if err != nil {
-			return sight, err
-		}
-	}
-}
-
-// confirm looks once more, a moment later: where many requests go on in the same
-// round of the event loop, each for a short time, the loop does not answer
-// either, and none of them is to blame.
-func confirm(s *inspect.Session, first inspect.Sight) error {
-	if first.Request == "" {
-		return nil
-	}
-	if err := s.Again(confirmAfter); err != nil {
-		return err
-	}
-	second, err := locate(s)
-	if err == nil && second.Request != "" && second.Request != first.Request {
-		return errInnocent
-	}
-	return err
-}
-
-// sample looks several times, at different turns: a storm is many of them, with
-// others' in between. What is seen most often is it.
-func sample(s *inspect.Session) (inspect.Sight, error) {
-	var seen []inspect.Sight
-	for {
-		sight, err := s.Look()
-		if err != nil {
-			return sight, err
-		}
-		if seen = append(seen, sight); len(seen) == stormSights {
-			return mostOften(seen), nil
-		}
-		if err := s.Again(sightsApart); err != nil {
-			return sight, err
-		}
-	}
-}
-
-// mostOften is, of several sights, the one of the request seen most often and
-// there of a place, if any has one.
-func mostOften(seen []inspect.Sight) inspect.Sight {
-	count := map[string]int{}
-	for _, s := range seen {
-		if s.Request != "" {
-			count[s.Request]++
-		}
-	}
-	best := seen[len(seen)-1]
-	for _, s := range seen {
-		switch {
-		case count[s.Request] > count[best.Request]:
-			best = s
-		case s.Request == best.Request && best.Where == "":
-			best = s
-		}
-	}
-	return best
-}
-
 // revive ends the turn in which the process is paused, and the next ones of the
 // same request, until its event loop answers. Another request's turn that comes
 // behind it has not been measured yet: that is for the watchdog to do. The
 // session is closed before the loop goes on, for the process cannot close its
-// inspector while somebody is attached.
-func (c *Cell) revive(p *process, s *inspect.Session, request string) error {
-	p.tell(map[string]any{"op": "ping", "n": afterBreakIn})
-	deadline := time.Now().Add(recoverTime)
+// inspector while somebody is attached. Request is whose async context it was.
+func (c *Cell) revive(p *process, s *inspect.Session, request string, patience time.Duration) error {
+	p.ping(afterBreakIn)
+	deadline := time.Now().Add(patience * recoverTime)
 	for {
 		s.Extend(deadline)
 		err := s.Terminate()
@@ -201,7 +131,7 @@ func (c *Cell) revive(p *process, s *inspect.Session, request string) error {
 		switch {
 		case err != nil:
 			return err
-		case answers(p, min(answerTime, time.Until(deadline))):
+		case answers(p, min(patience*answerTime, time.Until(deadline))):
 			p.tell(map[string]string{"op": "blind"})
 			return nil
 		case p.isGone() || time.Now().After(deadline):

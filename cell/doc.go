@@ -26,7 +26,9 @@
 //	message.go   what a process's channel carries, none of it trusted
 //	heard.go     what processes print and say, and their ends
 //	watch.go     looks at the processes; verdict.go: what follows from a breach
-//	breakin.go   into a process whose code does not come back
+//	breakin.go   into a process whose code does not come back; sight.go: whose it is
+//	escapes.go   code that comes back just before that, again and again
+//	ping.go      asking the event loop, so that only it can answer
 //	mark.go      whose turn it is, read from a process's memory
 //	obituary.go  the last words of a process
 //	control.go   the control socket: requests, replies, events

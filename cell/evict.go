@@ -1,10 +1,6 @@
 package cell
 
-import (
-	"cmp"
-	"slices"
-	"time"
-)
+import "time"
 
 // vitals is what a process says of itself when it is asked.
 type vitals struct {
@@ -12,6 +8,8 @@ type vitals struct {
 	answered bool
 	inflight int
 	idle     time.Duration
+	upgraded int           // of those in flight, raw bytes since a 101
+	still    time.Duration // nothing has moved in them
 }
 
 // evict lets the function that has been idle longest go, unless another has
@@ -38,7 +36,11 @@ func (c *Cell) evict() bool {
 		return p != nil || leavers > 0
 	}
 	c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process was idle and goes: another function needs its room"})
-	c.dismiss(p, exitGrace)
+	c.leave(p)
+	go func() {
+		p.tell(map[string]any{"op": "stop", "hangup": true})
+		c.expect(p, exitGrace)
+	}()
 	return true
 }
 
@@ -55,13 +57,27 @@ func (c *Cell) leavesSoon(now time.Time) bool {
 }
 
 // victim chooses among processes the one to let go: of those that answered
-// and have nothing in flight, the one idle longest. Nil: none.
+// and have nothing in flight, the one idle longest; else, of those that have
+// nothing but upgraded streams, the one in which nothing has moved for longest.
+// Nil: none.
 func victim(all []vitals) *process {
-	idle := slices.DeleteFunc(slices.Clone(all), func(v vitals) bool { return !v.answered || v.inflight > 0 })
-	if len(idle) == 0 {
-		return nil
+	if p := longest(all, func(v vitals) (time.Duration, bool) { return v.idle, v.inflight == 0 }); p != nil {
+		return p
 	}
-	return slices.MaxFunc(idle, func(a, b vitals) int { return cmp.Compare(a.idle, b.idle) }).p
+	return longest(all, func(v vitals) (time.Duration, bool) { return v.still, v.inflight == v.upgraded })
+}
+
+// longest is of those that answered and may go the one that has been so for the
+// longest time.
+func longest(all []vitals, may func(vitals) (time.Duration, bool)) *process {
+	var found *process
+	since := time.Duration(-1)
+	for _, v := range all {
+		if d, ok := may(v); ok && v.answered && d > since {
+			found, since = v.p, d
+		}
+	}
+	return found
 }
 
 // ask pings processes and gathers what they answer in time.
@@ -79,7 +95,7 @@ func ask(procs []*process) []vitals {
 		out[i].p = p
 		select {
 		case m := <-p.pong:
-			out[i].answered, out[i].inflight, out[i].idle = true, m.Inflight, m.Idle
+			out[i] = vitals{p, true, m.Inflight, m.Idle, m.Upgraded, m.Still}
 		case <-p.gone:
 		case <-deadline:
 			return out[:i]

@@ -1,11 +1,6 @@
 package cell
 
-import (
-	"syscall"
-	"time"
-
-	"bulkhead/cell/watch"
-)
+import "syscall"
 
 // print logs what a process printed under its function's name.
 func (c *Cell) print(p *process, e entry) {
@@ -32,11 +27,11 @@ func (c *Cell) said(p *process, m message) {
 	case "garbled": // of which one may have been the answer
 		offer(p.loaded, message{T: "failed", Error: loadError("", "the code cannot be loaded: what its process says is garbled", "")})
 	case "pong":
-		if m.N == 0 {
+		if m.N == "" {
 			offer(p.pong, m)
-			return
+		} else {
+			p.heard(m)
 		}
-		time.AfterFunc(settle, func() { p.answered(m) })
 	case "leaving":
 		c.mu.Lock()
 		p.goodbye = m.Reason
@@ -45,17 +40,6 @@ func (c *Cell) said(p *process, m message) {
 			go c.expect(p, stopGrace)
 		}
 		c.mu.Unlock()
-	}
-}
-
-// settle is how long after an answer a process still works on having given it.
-const settle = 2 * time.Millisecond
-
-// answered passes an answer on to the watchdog, with the CPU time up to which
-// the process has done nothing else.
-func (p *process) answered(m message) {
-	if cpu, err := p.cpuTime(); err == nil {
-		replace(p.pongs, watch.Pong{N: m.N, Inflight: m.Inflight, Done: m.Done, Counts: m.Counts, CPU: cpu})
 	}
 }
 

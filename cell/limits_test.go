@@ -67,10 +67,13 @@ func TestVictim(t *testing.T) {
 		want *process
 	}{
 		{"nobody", nil, nil},
-		{"the idlest", []vitals{{a, true, 0, time.Second}, {b, true, 0, time.Minute}, {c, true, 0, 0}}, b},
-		{"not the busy one", []vitals{{a, true, 1, time.Hour}, {b, true, 0, 0}}, b},
-		{"not the silent one", []vitals{{a, false, 0, time.Hour}, {b, true, 0, 0}}, b},
-		{"none when all are busy", []vitals{{a, true, 2, 0}, {b, false, 0, 0}}, nil},
+		{"the idlest", []vitals{{a, true, 0, time.Second, 0, 0}, {b, true, 0, time.Minute, 0, 0}, {c, true, 0, 0, 0, 0}}, b},
+		{"not the busy one", []vitals{{a, true, 1, time.Hour, 0, 0}, {b, true, 0, 0, 0, 0}}, b},
+		{"not the silent one", []vitals{{a, false, 0, time.Hour, 0, 0}, {b, true, 0, 0, 0, 0}}, b},
+		{"before any with raw streams", []vitals{{a, true, 1, 0, 1, time.Hour}, {b, true, 0, 0, 0, 0}}, b},
+		{"else the one whose raw streams are the quietest", []vitals{{a, true, 1, 0, 1, time.Second}, {b, true, 2, 0, 2, time.Minute}}, b},
+		{"but none with a plain request beside them", []vitals{{a, true, 1, 0, 1, 0}, {b, true, 3, 0, 2, time.Minute}}, a},
+		{"none when all are busy", []vitals{{a, true, 2, 0, 0, 0}, {b, false, 0, 0, 0, 0}}, nil},
 	} {
 		if got := victim(tc.all); got != tc.want {
 			t.Errorf("%s: got %+v, want %+v", tc.name, got, tc.want)

@@ -23,11 +23,13 @@ type message struct {
 	Error    *Error // of failed: never nil
 	Inflight int
 	Idle     time.Duration
-	N        int64  // of a ping; 0: it has no number
-	Done     int64  // requests that have ended
-	Counts   bool   // it says how many
-	Eye      string // of spare
-	Mark     string // of spare
+	N        string        // of a ping; empty: it has none
+	Done     int64         // requests that have ended
+	Counts   bool          // it says how many
+	Upgraded int           // of those in flight, the streams of raw bytes
+	Still    time.Duration // since something has moved in one of those
+	Eye      string        // of spare
+	Mark     string        // of spare
 }
 
 // parseMessage reads a line from a channel. The code can write there as well
@@ -41,9 +43,11 @@ func parseMessage(line []byte) message {
 	m := message{T: text(raw["t"]), Reason: cut(text(raw["reason"]), maxReason)}
 	m.Inflight = int(number(raw["inflight"], 1<<30))
 	m.Eye, m.Mark = word(text(raw["eye"])), word(text(raw["mark"]))
-	m.N, m.Done = int64(number(raw["n"], 1<<50)), int64(number(raw["done"], 1<<50))
+	m.N, m.Done = word(text(raw["n"])), int64(number(raw["done"], 1<<50))
 	_, m.Counts = raw["done"].(float64)
 	m.Idle = time.Duration(number(raw["idle"], 1<<40)) * time.Millisecond
+	m.Upgraded = int(number(raw["upgraded"], 1<<30))
+	m.Still = time.Duration(number(raw["still"], 1<<40)) * time.Millisecond
 	if m.T == "failed" {
 		e, _ := raw["error"].(map[string]any)
 		m.Error = loadError(text(e["code"]), text(e["message"]), text(e["stack"]))

@@ -65,9 +65,12 @@ type process struct {
 	pongs     chan watch.Pong        // to the watchdog, the last one
 	ready     chan struct{}          // closed when it is a spare
 	loaded    chan message           // serving or failed
-	pong      chan message           // the answer to the last ping
-	gone      chan struct{}          // closed after its inquest
-	output    *sync.WaitGroup        // readers of its pipes
+	pong      chan message           // the answer to the last ping without n
+	question  question               // the watchdog's ping under way
+	escapes   escapes
+	done      atomic.Int64    // requests that have ended, as it said last
+	gone      chan struct{}   // closed after its inquest
+	output    *sync.WaitGroup // readers of its pipes
 }
 
 // command is how to start Node.
@@ -189,14 +192,6 @@ func replace[T any](ch chan T, v T) {
 		default:
 		}
 	}
-}
-
-func (p *process) listen(said func(*process, message)) {
-	readLines(p.ipc, func(line []byte) {
-		if m := parseMessage(line); m.T != "" {
-			said(p, m)
-		}
-	})
 }
 
 // bury waits for the end. Output that was printed before it is read first, but

@@ -125,7 +125,7 @@ var errLoadCPU = errors.New("the code has used its CPU while it was loaded")
 
 // boundLoad cancels a load that burns more than limit of CPU; 0: any may.
 func (p *process) boundLoad(ctx context.Context, cancel context.CancelCauseFunc, limit time.Duration) {
-	before, err := p.cpuTime()
+	before, _, err := p.cpuTime()
 	if limit == 0 || err != nil {
 		return
 	}
@@ -137,7 +137,7 @@ func (p *process) boundLoad(ctx context.Context, cancel context.CancelCauseFunc,
 			return
 		case <-look.C:
 		}
-		if now, err := p.cpuTime(); err == nil && now-before >= limit {
+		if now, _, err := p.cpuTime(); err == nil && now-before >= limit {
 			cancel(errLoadCPU)
 			return
 		}

@@ -10,8 +10,9 @@ import (
 // enforce stops what has passed a limit: it finds out whose it is, tells the
 // runner, ends the code's turn and, where that does not help, the process. Of
 // a process that was interfered with nobody knows what state it is in, so it
-// serves no longer: it finishes what it has and goes.
-func (c *Cell) enforce(p *process, b watch.Breach) {
+// serves no longer: it finishes what it has and goes. Turn is whose synchronous
+// turn it was when the limit was passed, empty: nobody's.
+func (c *Cell) enforce(p *process, b watch.Breach, turn string) {
 	v := Verdict{Kind: b.Kind, Limit: b.Limit.Milliseconds(), Measured: b.Measured.Milliseconds()}
 	if b.Kind == watch.Idle {
 		c.pronounce(p, v)
@@ -20,13 +21,23 @@ func (c *Cell) enforce(p *process, b watch.Breach) {
 		}
 		return
 	}
-	told, err := c.breakIn(p, &v)
-	if errors.Is(err, errInnocent) || err != nil && !told && b.Kind != watch.Storm && p.spoke() {
+	told, err := c.breakIn(p, &v, patience(b))
+	if errors.Is(err, errInnocent) {
+		p.escapes.n = 0
 		return
 	}
+	if err != nil && !told && b.Kind != watch.Storm && p.spoke() {
+		err = errBack
+	}
+	if errors.Is(err, errBack) {
+		if !p.escapes.again(b, turn, p.burned(), p.done.Load()) {
+			return
+		}
+		v.Request = turn
+	}
 	if err != nil {
-		v.Killed = true
-		if v.Request == "" {
+		v.Killed, v.Native = true, errors.Is(err, errNative)
+		if v.Request == "" && !errors.Is(err, errBack) {
 			v.Request = p.mark.read()
 		}
 		if told {
@@ -89,8 +100,11 @@ func explain(v Verdict) string {
 	if v.Where != "" {
 		s += ", at " + v.Where
 	}
-	if v.Killed {
-		s += "; it could not be interrupted, so its process was killed"
+	switch {
+	case v.Native:
+		s += "; it was in a native call, which cannot be interrupted, so its process was killed"
+	case v.Killed:
+		s += "; it could not be stopped otherwise, so its process was killed"
 	}
 	return s
 }

@@ -3,7 +3,7 @@ package cell
 import (
 	"bytes"
 	"context"
-	"strconv"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +63,7 @@ func (d *watchdog) run(ctx context.Context) {
 }
 
 func (d *watchdog) take(p *process) {
-	if _, err := p.cpuTime(); err != nil {
+	if _, _, err := p.cpuTime(); err != nil {
 		d.c.log.log(entry{Function: p.function, Version: short(p.version), Level: "platform", Message: "the process is not watched: its CPU time can't be read: " + err.Error()})
 		return
 	}
@@ -94,7 +94,7 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 	if w.torn.Swap(false) {
 		w.rule.Forget()
 	}
-	cpu, err := w.p.cpuTime()
+	cpu, queued, err := w.p.cpuTime()
 	if err != nil {
 		return false
 	}
@@ -102,7 +102,7 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 		w.turned(w.p.mark.read())
 		w.cpu = cpu
 	}
-	s := watch.Sample{At: now, CPU: cpu, Turn: w.turn}
+	s := watch.Sample{At: now, CPU: cpu, Queued: queued, Turn: w.turn}
 	select {
 	case pong := <-w.p.pongs:
 		s.Pong = &pong
@@ -112,12 +112,13 @@ func (d *watchdog) look(w *ward, now time.Time) bool {
 	n := w.rule.Look(s)
 	w.due = d.align(now, n)
 	if n.Ping != 0 {
-		w.p.tell(map[string]any{"op": "ping", "n": n.Ping})
+		w.p.ping(n.Ping)
 	}
 	if n.Breach != nil {
 		w.held.Store(true)
+		turn := w.turn
 		go func() {
-			d.c.enforce(w.p, *n.Breach)
+			d.c.enforce(w.p, *n.Breach, turn)
 			w.torn.Store(true)
 			w.held.Store(false)
 		}()
@@ -134,17 +135,17 @@ func (d *watchdog) align(now time.Time, n watch.Next) time.Time {
 	return now.Add(n.In - now.Sub(d.start)%n.In)
 }
 
-// cpuTime reads how long the process's main thread has run (the first number
-// of proc_pid_schedstat, in nanoseconds).
-func (p *process) cpuTime() (time.Duration, error) {
+// cpuTime reads how long the process's main thread has run, and how long it
+// had to wait for a CPU until it last ran (the first two numbers of
+// proc_pid_schedstat, in nanoseconds).
+func (p *process) cpuTime() (ran, queued time.Duration, err error) {
 	var b [64]byte
 	n, err := p.stat.ReadAt(b[:], 0)
 	if n == 0 {
-		return 0, err
+		return 0, 0, err
 	}
-	first, _, _ := bytes.Cut(b[:n], []byte(" "))
-	ns, err := strconv.ParseInt(string(first), 10, 64)
-	return time.Duration(ns), err
+	_, err = fmt.Sscan(string(b[:n]), (*int64)(&ran), (*int64)(&queued))
+	return ran, queued, err
 }
 
 // turned notes whose turn it is now, and of a long one who is to be named when

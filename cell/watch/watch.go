@@ -52,12 +52,16 @@ type Sample struct {
 	Pong *Pong         // the last one since the sample before, if any came
 	Turn string        // the request in whose synchronous turn it is; empty: none, or unknown
 	Able bool          // it could run: what it waits for is a CPU, which others have
+	// Queued is how long it has waited for a CPU since its start, until it last
+	// got one; 0: unknown.
+	Queued time.Duration
 }
 
 // Breach is a limit that was passed.
 type Breach struct {
 	Kind            string
 	Limit, Measured time.Duration
+	Took            time.Duration // of block: real time in which that was measured
 }
 
 // Next is what follows from a sample.
@@ -80,7 +84,9 @@ type Watch struct {
 	pings   int64         // sent
 	out     bool          // the last one is unanswered
 	pingCPU time.Duration // when it was sent, or another turn began
-	waited  time.Duration // since then, without being able to run
+	pingAt  time.Time     // and when that was
+	queued  time.Duration // at the last look
+	waited  time.Duration // since then, neither running nor waiting for a CPU
 	turn    string        // of the last look
 
 	known      bool // what the last pong said holds
@@ -111,12 +117,12 @@ func (w *Watch) Look(s Sample) Next {
 		return w.plan(s, Next{})
 	}
 	wall := min(elapsed, w.in+slack)
-	if !s.Able {
-		w.waited += wall
+	if !s.Able { // else what it waits for now is told when it has got it
+		w.waited += max(0, wall-(s.CPU-w.cpu)-(s.Queued-w.queued))
 	}
 	w.pass(wall, s.CPU)
 	if s.Turn != w.turn { // many short turns in a row are not a long one
-		w.turn, w.pingCPU, w.waited = s.Turn, s.CPU, 0
+		w.turn, w.pingCPU, w.pingAt, w.waited = s.Turn, s.CPU, s.At, 0
 	}
 	var breach *Breach
 	if s.Pong != nil && w.out && s.Pong.N == w.pings {
@@ -124,12 +130,12 @@ func (w *Watch) Look(s Sample) Next {
 		breach = w.heard(*s.Pong)
 	}
 	if breach == nil && w.out {
-		breach = w.silent(s.CPU)
+		breach = w.silent(s)
 	}
 	var n Next
 	if n.Breach = breach; breach == nil && !w.out && s.CPU > w.seen { // it has run, so it may be stuck now
 		w.pings++
-		w.out, w.pingCPU, w.waited, w.seen = true, s.CPU, 0, s.CPU
+		w.out, w.pingCPU, w.pingAt, w.waited, w.seen = true, s.CPU, s.At, 0, s.CPU
 		n.Ping = w.pings
 	}
 	return w.plan(s, n)
@@ -157,7 +163,7 @@ func (w *Watch) plan(s Sample, n Next) Next {
 			n.In, n.Exact = max(first, minLook), true
 		}
 	}
-	w.at, w.cpu, w.in = s.At, s.CPU, n.In
+	w.at, w.cpu, w.queued, w.in = s.At, s.CPU, s.Queued, n.In
 	return n
 }
 
@@ -180,14 +186,14 @@ func (w *Watch) pass(wall, cpu time.Duration) {
 }
 
 // silent judges a process that owes an answer.
-func (w *Watch) silent(cpu time.Duration) *Breach {
-	limit, burned := w.Limits.Block, cpu-w.pingCPU
+func (w *Watch) silent(s Sample) *Breach {
+	limit, burned, took := w.Limits.Block, s.CPU-w.pingCPU, s.At.Sub(w.pingAt)
 	switch {
 	case limit == 0:
 	case burned >= limit:
-		return &Breach{Block, limit, burned}
+		return &Breach{Kind: Block, Limit: limit, Measured: burned, Took: took}
 	case w.waited >= stallFactor*limit && burned*sparse < w.waited:
-		return &Breach{Stall, limit, w.waited}
+		return &Breach{Kind: Stall, Limit: limit, Measured: w.waited, Took: took}
 	}
 	return nil
 }
@@ -203,9 +209,9 @@ func (w *Watch) heard(p Pong) *Breach {
 	switch {
 	case !p.Counts: // between two pings it may have finished a thousand
 	case limit > 0 && burned >= limit && p.Inflight > 0:
-		return &Breach{Storm, limit, burned}
+		return &Breach{Kind: Storm, Limit: limit, Measured: burned}
 	case limit > 0 && burned >= limit:
-		return &Breach{Idle, limit, burned}
+		return &Breach{Kind: Idle, Limit: limit, Measured: burned}
 	case p.Inflight == 0 && w.overdue:
 		return w.late(p.CPU)
 	}
@@ -218,5 +224,5 @@ func (w *Watch) late(cpu time.Duration) *Breach {
 	if limit == 0 || w.Limits.Background == 0 || burned < limit {
 		return nil
 	}
-	return &Breach{Idle, limit, burned}
+	return &Breach{Kind: Idle, Limit: limit, Measured: burned}
 }

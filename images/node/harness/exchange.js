@@ -36,6 +36,7 @@ class Exchange {
     this.over = false;                    // our END or a RESET: the stream is gone
     this.overAt = 0;                      // when, in milliseconds since 1970
     this.upgraded = false;                // the response is a 101, and may be: peer.js
+    this.moved = 0;                       // then: when the last byte came or went, in milliseconds since 1970
   }
 
   field(id) { return C.fieldText(this.buf, this.fieldsAt, id); }

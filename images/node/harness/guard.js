@@ -20,6 +20,7 @@ const rawKill = process._kill;
  * ends the process. */
 function install({ served, leave }) {
   served.caught = uncaught;
+  keepDebugger();
   process.setUncaughtExceptionCaptureCallback(uncaught);
   process.on('unhandledRejection', (err) => blame(err, 'Script generated an unhandled promise rejection.', 'unhandled_rejection'));
 
@@ -52,6 +53,15 @@ function install({ served, leave }) {
     _debugProcess: () => fail('kill'),
     disconnect: leftToNode(process.disconnect),
   });
+}
+
+/** Node's inspector listens for SIGUSR1 until somebody else does. Code may, and
+ * will hear nothing: the debugger is the cell's. */
+function keepDebugger() {
+  const start = process.listeners('newListener').find((f) => f.name === 'startListeningIfSignal');
+  if (start === undefined) throw new P.Error('process has no startListeningIfSignal');
+  process.off('newListener', start);
+  process.on('newListener', (type) => { if (type !== 'SIGUSR1') start(type); });
 }
 
 function uncaught(err) {

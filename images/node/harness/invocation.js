@@ -12,6 +12,7 @@ const background = require('./background.js');
 const { verdict } = require('./wall.js');
 
 const JSON_TYPE = 'application/json';
+const EMPTY = P.alloc(0), GOING = 'this process is going';
 
 /** What a process serves: set once, when the code has been loaded. caught(e)
  * is called, in the invocation, with what its code throws in a later turn. */
@@ -90,6 +91,19 @@ class Invocation extends Exchange {
     this.gone(CODE.time, 'the request is out of time');
   }
 
+  /** Its turn was ended in the middle, so its code will not answer any more. */
+  cutShort() {
+    if (this.over) return;
+    this.fail(new P.Error('its code did not return to the event loop'), 508, 'Script was stopped.', 'block_limit');
+  }
+
+  /** Ends the stream that a 101 has turned into raw bytes: the process goes. */
+  hangUp() {
+    if (this.queue === null) this.send(EMPTY, true, null);
+    else this.abort(CODE.cancelled, GOING);
+    this.gone(CODE.cancelled, GOING);
+  }
+
   /** An AbortSignal for when the requester goes before the answer has ended. */
   get signal() { return (this.aborter ??= new AbortController()).signal; }
 
@@ -147,8 +161,9 @@ function run(inv) {
     served.invoke(inv);
   } catch (e) {
     inv.fail(e, 500, 'Script generated an unhandled synchronous exception.', 'exception');
+  } finally {
+    exit();
   }
-  exit();
 }
 
 /** A later turn of inv. What its code throws must not reach the connection,
@@ -159,8 +174,9 @@ function turn(inv, what, a, b, c) {
     what(inv, a, b, c);
   } catch (e) {
     served.caught(e);
+  } finally {
+    exit();
   }
-  exit();
 }
 
 function deliver(inv, chunk, ended, trailers) { inv.request.arrived(chunk, ended, trailers); }

@@ -13,7 +13,7 @@ const C = require('./codec.js');
 const { Connection } = require('./frames.js');
 const { activity } = require('./exchange.js');
 const { Invocation, served } = require('./invocation.js');
-const { show, outside, exit: endTurn } = require('./turn.js');
+const { show, outside, cutShort } = require('./turn.js');
 const { Wall } = require('./wall.js');
 const background = require('./background.js');
 const { model } = require('./models.js');
@@ -24,7 +24,7 @@ const descriptors = require('./descriptors.js');
 
 const emit = P.uncurry(EventEmitter.prototype.emit);
 const reallyExit = process.reallyExit.bind(process);
-const SWEEP = 1000, PARTING = 1000; // milliseconds
+const SWEEP = 1000, PARTING = 1000, STRANDED = 3000; // milliseconds
 const connections = new P.Set();
 let server = null, leaving = false, going = false, ending = false, exitCode = 0;
 
@@ -112,6 +112,14 @@ function inFlight() {
   return n;
 }
 
+/** How many of those in flight are raw bytes since a 101, and for how long
+ * nothing has moved in any of them. */
+function upgraded() {
+  let n = 0, last = 0;
+  P.setForEach(connections, (conn) => conn.each((x) => { if (x.upgraded) { n++; last = P.max(last, x.moved); } }));
+  return n === 0 ? undefined : { upgraded: n, still: P.now() - last };
+}
+
 async function serve(message, handle) {
   served.file = message.file;
   served.meta = P.freeze(message.meta ?? {});
@@ -130,17 +138,35 @@ async function serve(message, handle) {
   server.listen(handle, () => channel.send({ t: 'serving' }));
 }
 
+/** The code was told to go because its room is needed: what would stay open
+ * for days is closed, after a moment for a last word. */
+function hangUp() {
+  P.setForEach(connections, (conn) => conn.each((x) => { if (x.upgraded) x.hangUp(); }));
+}
+
+/** Whoever was cut off by the debugger is answered, if the runner has neither
+ * done so nor asked another process by then. */
+function mend() {
+  cutShort((inv) => outside(P.setTimeout, () => inv.cutShort(), STRANDED));
+}
+
 /** The debugger has gone; what it cut off goes on. */
 function blind() {
   inspector.close(); // first: there may be another loop in what was cut off
-  endTurn();
+  mend();
   P.setForEach(connections, (conn) => conn.resume());
 }
 
 const channel = new Channel({
-  ping: (m) => channel.send({ t: 'pong', n: m.n, inflight: inFlight(), done: activity.done, idle: P.now() - activity.last }),
+  ping(m) {
+    mend();
+    channel.send({ t: 'pong', n: m.n, inflight: inFlight(), done: activity.done, idle: P.now() - activity.last, ...upgraded() });
+  },
   load: serve,
-  stop: () => leave(0, 'stopped'),
+  stop(m) {
+    leave(0, 'stopped');
+    if (m.hangup) outside(P.setTimeout, hangUp, PARTING);
+  },
   blind,
   closed: () => reallyExit(0),
 });

@@ -4,11 +4,14 @@
 // like ws takes over: it writes its own HTTP head there.
 
 const { EventEmitter } = require('node:events');
+const { validateHeaderName, validateHeaderValue } = require('node:http');
 const { Duplex } = require('node:stream');
 const P = require('./primordials.js');
-const { FIELD, CODE } = require('./codec.js');
+const C = require('./codec.js');
 
+const { FIELD, CODE } = C;
 const INV = Symbol('invocation');
+const STATUS = /^HTTP\/1\.[01] ([0-9]{3})(?: |$)/, NO_HEAD = 'what was written to the socket is no HTTP response';
 const EMPTY = P.alloc(0);
 
 class Peer extends EventEmitter {
@@ -48,28 +51,39 @@ class Upgraded extends Duplex {
   }
 
   _write(chunk, encoding, done) {
-    if (this.#answered) { this[INV].send(chunk, false, done); return; }
+    if (this.#answered) { this[INV].moved = P.now(); this[INV].send(chunk, false, done); return; }
     this.#head += P.latin1Slice(chunk, 0, chunk.length);
     const end = P.indexOf(this.#head, '\r\n\r\n');
-    if (end < 0) { done(this.#head.length > 65536 ? new P.Error('what was written to the socket is no HTTP response') : null); return; }
+    if (end < 0) { done(this.#head.length > C.MAX_HEAD ? new P.Error(NO_HEAD) : null); return; }
     const rest = P.from(P.slice(this.#head, end + 4), 'latin1');
-    this.#respond(P.split(P.slice(this.#head, 0, end), '\r\n'), rest, done);
+    try {
+      this.#respond(P.split(P.slice(this.#head, 0, end), '\r\n'));
+    } catch (e) { // only this stream's affair
+      done(e);
+      return;
+    }
+    if (rest.length !== 0) this[INV].send(rest, false, done); else done();
   }
 
-  #respond(lines, rest, done) {
-    const status = +P.split(lines[0], ' ')[1], headers = [];
-    if (status !== 101 && !(status >= 200 && status <= 999)) { done(new P.Error('what was written to the socket is no HTTP response')); return; }
+  /** Answers with a head; throws where it is none. */
+  #respond(lines) {
+    const match = P.exec(STATUS, lines[0]), status = match === null ? 0 : +match[1], headers = [];
+    if (status !== 101 && status < 200) throw new P.Error(NO_HEAD);
     for (let i = 1; i < lines.length; i++) {
-      const colon = P.indexOf(lines[i], ':'), name = P.toLowerCase(P.slice(lines[i], 0, colon));
+      const colon = P.indexOf(lines[i], ':'), name = P.toLowerCase(P.slice(lines[i], 0, P.max(colon, 0)));
+      const value = P.trim(P.slice(lines[i], colon + 1));
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+      if (name.length > 255) throw new P.Error(NO_HEAD);
       if (name === 'connection' || name === 'transfer-encoding') continue;
       headers[headers.length] = name;
-      headers[headers.length] = P.trim(P.slice(lines[i], colon + 1));
+      headers[headers.length] = value;
     }
     const inv = this[INV];
-    this.#answered = inv.done = true;
     inv.upgraded = status === 101;
+    inv.moved = P.now();
     inv.respond(status, '', headers, null, false);
-    if (rest.length !== 0) inv.send(rest, false, done); else done();
+    this.#answered = inv.done = true;
   }
 
   _final(done) {
@@ -93,6 +107,7 @@ class Upgraded extends Duplex {
   // What the invocation tells its request.
   arrived(chunk, ended) {
     if (chunk.length !== 0) {
+      this[INV].moved = P.now();
       if (this.push(chunk)) this[INV].grant(chunk.length);
       else this.#held += chunk.length;
     }

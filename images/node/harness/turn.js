@@ -12,6 +12,8 @@ const MARK = 16, MAX = 128; // bytes of the mark, and of an id behind it
 const memory = P.alloc(1 << 20); // so large that malloc maps it by itself, and it begins 16 bytes into a page
 
 const als = new P.AsyncLocalStorage();
+const cut = new P.Set();  // whose synchronous turn the debugger has ended
+let entered = null;       // whose it is
 
 /** The invocation in which the running code was started, if any. */
 function current() { return P.alsGet(als); }
@@ -24,6 +26,9 @@ function outside(fn, a, b) { return P.alsRun(als, undefined, fn, a, b); }
 
 /** The synchronous turn of an invocation begins. */
 function enter(inv) {
+  if (entered !== null) P.setAdd(cut, entered);
+  entered = inv;
+  memory[MARK] = 0;
   const b = inv.buf, at = findField(b, inv.fieldsAt, FIELD.id);
   if (at < 0) return;
   const length = at % 65536, start = (at - length) / 65536, n = length < MAX ? length : MAX;
@@ -32,7 +37,18 @@ function enter(inv) {
 }
 
 /** And ends. */
-function exit() { memory[MARK] = 0; }
+function exit() {
+  entered = null;
+  memory[MARK] = 0;
+}
+
+/** In a new turn of the event loop: calls each(inv) for those whose synchronous
+ * turn never came to its end. */
+function cutShort(each) {
+  if (entered !== null) P.setAdd(cut, entered);
+  exit();
+  if (P.setSize(cut) !== 0) P.setForEach(cut, (inv) => { P.setDelete(cut, inv); each(inv); });
+}
 
 /** Puts the eye among the globals and the mark into memory; returns what tells
  * the cell of them. */
@@ -47,4 +63,4 @@ function show() {
   return { eye, mark };
 }
 
-module.exports = { current, within, outside, enter, exit, show };
+module.exports = { current, within, outside, enter, exit, cutShort, show };

@@ -74,3 +74,11 @@ test('two loops in one piece are ended one after the other', async () => {
   await breakIn(p);
   assert.equal(withJSON(await last).json, 'last');
 });
+
+test('whose turn was cut short is answered, when nobody else has done so', async () => {
+  await using p = await serve(`module.exports = (ctx, cb) => { if (ctx.query.spin) ${spin} cb(null, ctx.id); }`);
+  const cut = p.client.request({ target: '/?spin=1' });
+  await breakIn(p);
+  assert.equal((await cut).status, 508);
+  assert.equal((await cut).cause, 'block_limit');
+});

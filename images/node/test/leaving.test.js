@@ -65,3 +65,22 @@ test('what process.exit was given does not make its reason too long to tell', as
   assert.equal((await leaving).reason.length, 1000);
   assert.equal((await goaway).reason.length, 1000);
 });
+
+test('one that is to make room closes its raw streams, and no plain request', async () => {
+  await using p = await serve(`module.exports = (ctx, req, res) => {
+    if (!req.headers.upgrade) { setTimeout(() => res.end('plain'), 1500); return; }
+    req.socket.write('HTTP/1.1 101 X\\r\\nupgrade: echo\\r\\n\\r\\n'); req.socket.on('close', () => console.log('closed')); }`);
+  const id = p.client.open({ headers: [['upgrade', 'echo']] }, '', false), raw = p.client.answer(id);
+  await p.client.until((f) => f.type === 'RESPONSE' && f.stream === id);
+  const pong = p.said(['pong']);
+  p.child.send({ op: 'ping' });
+  const { inflight, upgraded, still } = await pong;
+  assert.deepEqual([inflight, upgraded, still >= 0], [1, 1, true]);
+  const plain = p.client.request({});
+  await p.client.sync();
+  p.child.send({ op: 'stop', hangup: true });
+  assert.equal((await raw).reset, undefined);
+  await p.log((l) => l.m === 'closed');
+  assert.equal((await plain).body.toString(), 'plain');
+  assert.deepEqual(await p.exited, [0, null]);
+});

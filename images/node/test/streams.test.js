@@ -69,6 +69,27 @@ test('an upgrade is raw bytes both ways, and only 101 or a response may begin it
   for (const status of [100, 103, 199]) assert.equal((await open(status)[1]).type, 'RESET', `${status}`);
 });
 
+for (const [name, head] of [
+  ['a control character in a name', 'HTTP/1.1 101 X\r\nUpgrade: web\x01socket\r\n\r\n'],
+  ['a zero in a value', 'HTTP/1.1 101 X\r\nupgrade: echo\r\nfoo: a\0b\r\n\r\n'],
+  ['a name that is none', 'HTTP/1.1 101 X\r\nup(grade: echo\r\n\r\n'],
+  ['a line without a colon', 'HTTP/1.1 101 X\r\nupgrade\r\n\r\n'],
+  ['a name that is too long', `HTTP/1.1 101 X\r\n${'n'.repeat(256)}: 1\r\n\r\n`],
+  ['a head that is too large', `HTTP/1.1 101 X\r\n${`a: ${'x'.repeat(60)}\r\n`.repeat(1100)}\r\n`],
+  ['an odd status', 'HTTP/1.1 0x65 X\r\n\r\n'],
+]) {
+  test(`${name} in a head written to the socket costs that stream only`, async () => {
+    await using p = await serve(`module.exports = (ctx, req, res) => {
+      if (!req.headers.upgrade) { setTimeout(() => res.end('beside'), 50); return; }
+      req.socket.on('error', (e) => console.log('its socket errors')); req.socket.write(Buffer.from(${JSON.stringify(head)}, 'latin1')); }`);
+    const beside = p.client.request({});
+    const r = await p.client.answer(p.client.open({ headers: [['upgrade', 'echo']] }, '', false));
+    assert.notEqual(r.reset, undefined);
+    await p.log((l) => l.m === 'its socket errors');
+    assert.equal((await beside).body.toString(), 'beside');
+  });
+}
+
 for (const [name, code] of [
   ['(ctx, cb)', 'module.exports = (ctx, cb) => cb(null, ctx.body ?? "none")'],
   ['async (ctx)', 'module.exports = async (ctx) => ctx.body ?? "none"'],
