@@ -114,6 +114,32 @@ func TestAnswerArrivesWholeAlthoughTheUploadIsCutOff(t *testing.T) {
 	}
 }
 
+func TestPiecesOfAnAnswerArriveAsTheyAreSent(t *testing.T) {
+	for name, headers := range map[string]map[string]string{
+		"of a length that is known":   {"content-length": "11"},
+		"of a length that is unknown": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(chan struct{})
+			p := start(t, func(x *framestest.Exchange) {
+				x.Answer(200, headers, "first ", false)
+				<-seen
+				io.WriteString(x, "last!")
+				x.End()
+			})
+			_, resp := begin(t, p, "GET /acme/x HTTP/1.1\r\nHost: x\r\n\r\n")
+			first := make([]byte, 6)
+			if _, err := io.ReadFull(resp.Body, first); err != nil {
+				t.Fatal(err)
+			}
+			close(seen)
+			if rest, err := io.ReadAll(resp.Body); err != nil || string(first)+string(rest) != "first last!" {
+				t.Fatalf("got %q, then %q and %v", first, rest, err)
+			}
+		})
+	}
+}
+
 func TestAnswerThatBreaksOffIsLoggedAsSuch(t *testing.T) {
 	p := start(t, func(x *framestest.Exchange) {
 		x.Answer(200, nil, "some", false)

@@ -119,27 +119,73 @@ func cause(b []byte) string {
 
 // Read streams the answer's body as the client takes it.
 func (x *exchange) Read(p []byte) (int, error) {
-	for len(x.rest) == 0 {
-		chunk, err := x.stream.Next(context.Background())
-		if err != nil {
-			x.failed = err
-			return 0, err
-		}
-		if chunk == nil {
-			if x.length >= 0 && x.rec.out < int64(x.length) {
-				x.failed = io.ErrUnexpectedEOF
-				return 0, x.failed
-			}
-			x.trail()
-			return 0, io.EOF
-		}
-		x.rest = chunk
+	if err := x.next(); err != nil {
+		return 0, err
 	}
 	n := copy(p, x.rest)
 	x.rest = x.rest[n:]
 	x.rec.out += int64(n)
 	return n, nil
 }
+
+// next waits until some of the answer's body is in rest; io.EOF: there is no
+// more.
+func (x *exchange) next() error {
+	for len(x.rest) == 0 {
+		chunk, err := x.stream.Next(context.Background())
+		if err != nil {
+			x.failed = err
+			return err
+		}
+		if chunk == nil {
+			if x.length >= 0 && x.rec.out < int64(x.length) {
+				x.failed = io.ErrUnexpectedEOF
+				return x.failed
+			}
+			x.trail()
+			return io.EOF
+		}
+		x.rest = chunk
+	}
+	return nil
+}
+
+// errTooLong is an answer that is longer than it said.
+var errTooLong = errors.New("the answer is longer than its content-length")
+
+// WriteTo writes the answer's body in the pieces in which it comes. A body of a
+// known length goes straight to the connection, where its head is already
+// (ImmediateHeaderFlush): fasthttp flushes after each chunk, but keeps what
+// has a length back until 4 KiB are together.
+func (x *exchange) WriteTo(w io.Writer) (written int64, err error) {
+	if x.length >= 0 {
+		w = x.ctx.Conn()
+	}
+	for {
+		if err := x.next(); err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return written, err
+		}
+		if x.length >= 0 && x.rec.out+int64(len(x.rest)) > int64(x.length) {
+			x.failed = errTooLong
+			return written, errTooLong
+		}
+		n, err := w.Write(x.rest)
+		x.rest = x.rest[n:]
+		x.rec.out += int64(n)
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// SupportsBodyWriteTo tells fasthttp that WriteTo does as Read would.
+func (x *exchange) SupportsBodyWriteTo() bool { return true }
+
+var _ fasthttp.BodyWriterTo = (*exchange)(nil)
 
 // Close does nothing: fasthttp calls CloseWithError after it.
 func (x *exchange) Close() error { return nil }
