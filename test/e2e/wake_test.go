@@ -46,6 +46,15 @@ func sleepAndWake(m *machine) {
 	if second := m.container("sleepy"); second == first {
 		m.t.Error("the instance got a container back that it had given up")
 	}
+	m.deploy("sleepy", "later", "later.js", `module.exports = (ctx, cb) => {
+  ctx.waitUntil(new Promise((done) => setTimeout(() => { console.log('done in the background'); done(); }, 5000)));
+  cb(null, 'soon');
+};`)
+	m.want("/sleepy/later", token, 200, "soon")
+	m.await("work that waitUntil holds on to keeps the instance up", func() bool {
+		return strings.Contains(m.bulkhead("logs", "sleepy/later", "--state", m.state), "done in the background")
+	})
+	m.sleeps("sleepy", m.container("sleepy"))
 	m.await("the log outlives the container that wrote it", func() bool {
 		out := m.bulkhead("logs", "sleepy", "--tail", "0", "--state", m.state)
 		return strings.Contains(out, "woke for first") && strings.Contains(out, "woke for 1000")
