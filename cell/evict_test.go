@@ -3,9 +3,12 @@ package cell
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bulkhead/internal/frames"
 )
 
 // One that takes long to leave does not keep an idle one in its place: a third
@@ -50,5 +53,37 @@ func TestNoRoomAndNoSpare(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Two functions whose WebSockets are idle make room for a third: that goes in
+// whose stream nothing has moved for longest, and its stream is closed.
+func TestEvictionOfIdleWebSockets(t *testing.T) {
+	c := startTestCell(t, "BULKHEAD_CELL_MEMORY=134217728")
+	const code = `module.exports = (ctx, req, res) => { req.socket.write('HTTP/1.1 101 X\r\nupgrade: echo\r\n\r\n'); req.socket.on('data', () => {}); }`
+	streams := map[string]*frames.Stream{}
+	var sockets []string
+	for _, name := range []string{"old", "new"} {
+		r := c.mustServe(t, Request{Function: name, Version: "v", File: "f.js", Code: code})
+		req := asked(name, "/")
+		req.Headers = frames.AppendHeaderLine(frames.AppendHeaderCount(nil), 0, []byte("upgrade"), []byte("echo"))
+		s, err := c.connect(t, r.Socket).Open(req, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Response(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		streams[name], sockets = s, append(sockets, r.Socket)
+	}
+	third := c.mustServe(t, Request{Function: "third", Version: "v", File: "f.js", Code: hello})
+	if e := c.nextEvent(t); e.Socket != sockets[0] || e.Exit.Code != 0 || e.Exit.Signal != "" {
+		t.Errorf("who went was %+v", e)
+	}
+	if rest, err := streams["old"].Next(t.Context()); err != nil || rest != nil {
+		t.Errorf("its stream ended with %q, %v", rest, err)
+	}
+	if got := c.get(t, third.Socket, "/?name=third"); !strings.HasSuffix(got, `{"hello":"third"}`) {
+		t.Errorf("the third answered %q", got)
 	}
 }

@@ -22,6 +22,7 @@ type phase struct {
 	rate     float64       // requests that it finishes in a second
 	late     time.Duration // the look at the phase's end comes so much later, and the process was frozen
 	able     bool          // it could run whenever it doesn't
+	queues   float64       // share of the time in which it waited for a CPU, though no look finds it so
 	turns    bool          // each look finds another request's turn
 	lag      time.Duration // every look comes so much later
 }
@@ -35,7 +36,7 @@ type found struct {
 // live drives the rules through a life, as the cell does.
 func live(w *Watch, life []phase) (found, *Breach) {
 	now := time.Unix(0, 0)
-	var cpu, done float64
+	var cpu, done, queued float64
 	var pending int64
 	n := w.Look(Sample{At: now})
 	for _, p := range life {
@@ -43,10 +44,11 @@ func live(w *Watch, life []phase) (found, *Breach) {
 			step := min(n.In+p.lag, left)
 			left -= step
 			now, cpu, done = now.Add(step), cpu+p.share*step.Seconds(), done+p.rate*step.Seconds()
+			queued += p.queues * step.Seconds()
 			if left == 0 {
 				now = now.Add(p.late)
 			}
-			sample := Sample{At: now, CPU: time.Duration(cpu * float64(s)), Able: p.able}
+			sample := Sample{At: now, CPU: time.Duration(cpu * float64(s)), Able: p.able, Queued: time.Duration(queued * float64(s))}
 			if p.turns {
 				sample.Turn = now.String()
 			}
@@ -88,6 +90,7 @@ func TestRules(t *testing.T) {
 		{"a wait without end is found after three times the limit", []phase{busy, {lasts: time.Hour, deaf: true}}, Stall, 3600 * ms},
 		{"a wait that ends before is left alone", []phase{busy, {lasts: 2900 * ms, deaf: true}, busy}, "", 0},
 		{"work that waits for a CPU is left alone", []phase{busy, {lasts: 20 * s, share: 0.02, deaf: true, able: true, inflight: 1}, busy}, "", 0},
+		{"nor is work that waits for a CPU between two looks", []phase{busy, {lasts: 20 * s, share: 0.02, deaf: true, queues: 0.9, inflight: 1}, busy}, "", 0},
 		{"a loop that gets hardly any CPU is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 0.02, deaf: true, able: true}}, Block, 50600 * ms},
 		{"a storm is found when it has burned its limit", []phase{busy, {lasts: time.Hour, share: 1, inflight: 1}}, Storm, 10600 * ms},
 		{"a storm among requests that finish is not told from honest work", []phase{{lasts: time.Hour, share: 1, inflight: 2, rate: 1}}, "", 0},
