@@ -144,8 +144,10 @@ func (w *Watch) Look(s Sample) Next {
 // Forget throws away what was measured: the process was interfered with.
 func (w *Watch) Forget() { w.at = time.Time{} }
 
+// forget begins anew. The process is asked whether it has run or not: it may be
+// stuck since before.
 func (w *Watch) forget(cpu time.Duration) {
-	w.seen, w.cpu, w.base = cpu, cpu, cpu
+	w.seen, w.cpu, w.base = -1, cpu, cpu
 	w.out, w.known, w.overdue = false, false, false
 	w.waited, w.idle = 0, 0
 }

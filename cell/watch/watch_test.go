@@ -102,6 +102,7 @@ func TestRules(t *testing.T) {
 		{"a freeze in the middle of a turn accuses nobody of waiting", []phase{busy, {lasts: 500 * ms, share: 0.2, deaf: true, late: 5 * time.Hour}, busy, busy}, "", 0},
 		{"a freeze in the middle of work after the answer takes none of its grace", []phase{busy, {lasts: 9 * s, share: 0.9, late: time.Hour}, {lasts: 9 * s, share: 0.9}, {lasts: time.Hour}}, "", 0},
 		{"a loop goes on after a freeze, and is found from there", []phase{busy, {lasts: 900 * ms, share: 1, deaf: true, late: time.Hour}, {lasts: time.Hour, share: 1, deaf: true}}, Block, time.Hour + 2600*ms},
+		{"a wait that begins before a freeze is found after it, though it uses no CPU", []phase{busy, {lasts: s, deaf: true, late: time.Hour}, {lasts: time.Hour, deaf: true}}, Stall, time.Hour + 4600*ms},
 		{"a short freeze adds to no wait", []phase{busy, {lasts: 2900 * ms, deaf: true, late: 900 * ms}, busy}, "", 0},
 		{"looks that come late all the time still find a loop", []phase{busy, {lasts: time.Hour, share: 1, deaf: true, lag: 80 * ms}}, Block, 1780 * ms},
 	} {
