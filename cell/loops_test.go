@@ -15,7 +15,6 @@ import (
 // loop is a way for code not to come back.
 type loop struct {
 	name   string
-	file   string // empty: f.js
 	body   string // of a function of (ctx, cb); the line with "//!" is where it hangs
 	kind   string
 	killed bool // it is native code, which nothing can interrupt
