@@ -35,7 +35,22 @@ func (p *process) whose(kind string, sight inspect.Sight) string {
 
 // spoke tells whether the process has answered in the meantime: its code came
 // back by itself, and whoever has the turn now is not who kept it.
-func (p *process) spoke() bool {
+func (p *process) spoke() bool { return p.spokeWithin(0) }
+
+// spokeWithin is spoke, of one that may just be coming back: what was tried on
+// it may have held it up.
+func (p *process) spokeWithin(wait time.Duration) bool {
+	select {
+	case <-p.pongs:
+		return true
+	case <-p.gone:
+		return false
+	case <-time.After(wait):
+	}
+	return p.spokeNow()
+}
+
+func (p *process) spokeNow() bool {
 	select {
 	case <-p.pongs:
 		return true

@@ -26,7 +26,7 @@ func (c *Cell) enforce(p *process, b watch.Breach, turn string) {
 		p.escapes.n = 0
 		return
 	}
-	if err != nil && !told && b.Kind != watch.Storm && p.spoke() {
+	if err != nil && !told && b.Kind != watch.Storm && p.spokeWithin(answerTime) {
 		err = errBack
 	}
 	if errors.Is(err, errBack) {

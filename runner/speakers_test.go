@@ -112,7 +112,7 @@ func TestVerdictThatNamesNobody(t *testing.T) {
 		t.Errorf("the one that may not be asked twice, and may yet be answered: %+v", o)
 	default:
 	}
-	r.cell.judge(r.runner, "evil", cellctl.Verdict{Kind: "stall", Limit: 1000, Measured: 3100, Request: "safe", Where: "f.js:1:2", Killed: true})
+	r.cell.judge(r.runner, "evil", cellctl.Verdict{Kind: "stall", Limit: 1000, Measured: 3100, Request: "safe", Where: "f.js:1:2", Killed: true, Native: true})
 	if o := <-safe; o.status != 508 || o.json.Error != "block_limit" || o.json.Where != "f.js:1:2" || !strings.Contains(o.json.Message, "native call") {
 		t.Errorf("the other, that was named later: %+v", o)
 	}

@@ -118,8 +118,11 @@ func verdictRefusal(function string, v *cellctl.Verdict) *Refusal {
 		at += " in " + v.In
 	}
 	r.Message = fmt.Sprintf("function %q was stopped%s: it %s", function, clip(at, maxReason), what)
-	if v.Killed {
+	switch {
+	case v.Native:
 		r.Message += "; it was in a native call, which cannot be interrupted, so its process was ended"
+	case v.Killed:
+		r.Message += "; it could not be stopped otherwise, so its process was ended"
 	}
 	return r
 }
