@@ -11,22 +11,12 @@ const { serve, withJSON } = require('./process.js');
 async function breakIn(p) {
   const opened = new Promise((go) => p.child.stderr.on('data', (d) => { const m = /ws:\S+/.exec(d); if (m !== null) go(m[0]); }));
   process.kill(p.child.pid, 'SIGUSR1');
-  const url = await opened, ws = new WebSocket(url);
+  const url = await opened, ws = new WebSocket(url), paused = new Promise((go) => ws.addEventListener('message', ({ data }) => { if (data.includes('Debugger.paused')) go(JSON.parse(data).params); }));
   await once(ws, 'open');
   const post = (method, params) => ws.send(JSON.stringify({ id: 1, method, params }));
   post('Debugger.enable');
-  // The first pause may come before the loop has begun, or between two.
-  for (let inCode = false; !inCode;) {
-    const paused = new Promise((go) => ws.addEventListener('message', function hear({ data }) {
-      const m = JSON.parse(data);
-      if (m.method !== 'Debugger.paused') return;
-      ws.removeEventListener('message', hear);
-      go(m.params);
-    }));
-    post('Debugger.pause');
-    inCode = (await paused).callFrames.some((f) => f.url.includes('/function/'));
-    if (!inCode) post('Debugger.resume');
-  }
+  post('Debugger.pause');
+  await paused;
   post('Runtime.terminateExecution');
   post('Debugger.resume');
   const closed = once(ws, 'close');
