@@ -9,10 +9,16 @@ const Root = "/bulkhead/"
 const (
 	TenantsPrefix    = Root + "tenants/"    // operator: Spec
 	AppliedPrefix    = Root + "applied/"    // scheduler: the last valid Spec, as written
+	InventoryPrefix  = Root + "inventory/"  // operator: Inventory, what a host may claim to be
 	HostsPrefix      = Root + "hosts/"      // agent, leased: Host
+	LoadsPrefix      = Root + "loads/"      // agent, leased: Load
 	CordonsPrefix    = Root + "cordons/"    // operator or rollout: a reason
+	DrainsPrefix     = Root + "drains/"     // operator or rollout: a reason
 	PlacementsPrefix = Root + "placements/" // scheduler: Placement
 	UnitsPrefix      = Root + "units/"      // scheduler: a unit file's text
+	ManifestsPrefix  = Root + "manifests/"  // scheduler: Manifest
+	CopiesPrefix     = Root + "copies/"     // scheduler: Copy of a function
+	RoutesPrefix     = Root + "routes/"     // scheduler: Route
 	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
 	FunctionsPrefix  = Root + "functions/"  // tenant: Function
 	StatusPrefix     = Root + "status/"     // scheduler: Status
@@ -31,6 +37,15 @@ func HostKey(host string) string { return HostsPrefix + host }
 // CordonKey marks a host that takes no new placements.
 func CordonKey(host string) string { return CordonsPrefix + host }
 
+// DrainKey marks a host that is to have no placements at all.
+func DrainKey(host string) string { return DrainsPrefix + host }
+
+// InventoryKey is what the operator knows of a host.
+func InventoryKey(host string) string { return InventoryPrefix + host }
+
+// LoadKey is how busy the instances of a host are.
+func LoadKey(host string) string { return LoadsPrefix + host }
+
 // PlacementKey is one instance's placement on one host.
 func PlacementKey(host, instance string) string { return PlacementsPrefix + host + "/" + instance }
 
@@ -42,6 +57,24 @@ func UnitKey(host, unit string) string { return UnitsPrefix + host + "/" + unit 
 
 // HostUnits is the prefix of all units for a host.
 func HostUnits(host string) string { return UnitsPrefix + host + "/" }
+
+// ManifestKey names the functions that a host has of a tenant.
+func ManifestKey(host, tenant string) string { return ManifestsPrefix + host + "/" + tenant }
+
+// HostManifests is the prefix of all manifests for a host.
+func HostManifests(host string) string { return ManifestsPrefix + host + "/" }
+
+// CopyKey is a host's copy of a tenant's function: an agent reads its own
+// host's prefixes and nothing else.
+func CopyKey(host, tenant, function string) string {
+	return CopiesPrefix + host + "/" + tenant + "/" + function
+}
+
+// HostCopies is the prefix of all copies for a host.
+func HostCopies(host string) string { return CopiesPrefix + host + "/" }
+
+// RouteKey lets a host serve an instance.
+func RouteKey(host, instance string) string { return RoutesPrefix + host + "/" + instance }
 
 // InstanceKey is the observed state of an instance on a host.
 func InstanceKey(host, instance string) string { return InstancesPrefix + host + "/" + instance }

@@ -35,6 +35,9 @@ type Host struct {
 	Versions map[string]string `json:"versions"`  // os, kernel, docker, systemd, bulkhead
 	Boot     string            `json:"boot"`      // changes with every boot
 	Since    time.Time         `json:"since"`     // when this agent started
+	// Address, host:port, is where its proxy takes requests from other hosts'
+	// proxies; empty: it takes none.
+	Address string `json:"address,omitempty"`
 }
 
 // Paths are where a host keeps things; a scheduler renders them into units.
@@ -119,7 +122,7 @@ type Instance struct {
 	Endpoint  string    `json:"endpoint"`  // the runner's socket on its host
 	Container string    `json:"container"` // Docker's ID
 	Placement int64     `json:"placement"` // revision of the placement in force
-	Functions int64     `json:"functions"` // functions are as of this revision
+	Functions int64     `json:"functions"` // functions are as of this revision: Manifest.Revision
 	Since     time.Time `json:"since"`     // when it entered this phase
 }
 

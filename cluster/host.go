@@ -1,0 +1,21 @@
+package cluster
+
+// Inventory is what the operator knows of a host: the value of
+// [InventoryKey]. Where a host has one, its own word counts only within it: a
+// host that was taken over must not attract tenants by claiming a label or
+// room that it doesn't have.
+type Inventory struct {
+	Labels  map[string]string `json:"labels,omitempty"`  // in place of its own
+	Address string            `json:"address,omitempty"` // host:port of its proxy for other hosts' proxies
+	Memory  Bytes             `json:"memory,omitempty"`  // most that tenants may use of it; 0: as it says
+	CPU     float64           `json:"cpu,omitempty"`     // likewise, in cores promised
+	Pids    int               `json:"pids,omitempty"`    // likewise
+}
+
+// Load says how busy a host's instances are: the value of [LoadKey]. Those
+// that are not in it have nothing to do.
+type Load struct {
+	// Instances, by name: requests in flight, on average over the last two
+	// seconds.
+	Instances map[string]float64 `json:"instances"`
+}
