@@ -80,7 +80,7 @@ func proxyListeners(listen string) ([]net.Listener, error) {
 }
 
 func (a *app) serveProxy(ctx context.Context, ls []net.Listener, routes string, o proxy.Options) error {
-	cli, err := etcd.Open(etcd.Config{Endpoints: a.endpoints, CA: a.ca, Cert: a.cert, Key: a.key})
+	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
 		return err
 	}

@@ -15,4 +15,8 @@ var verbs = []func(*app) *cobra.Command{
 	newUp,
 	newDown,
 	newProxy,
+	newEtcd,
+	newScheduler,
+	newAgent,
+	newCluster,
 }
