@@ -19,4 +19,6 @@ var verbs = []func(*app) *cobra.Command{
 	newScheduler,
 	newAgent,
 	newCluster,
+	newButane,
+	newPKI,
 }
