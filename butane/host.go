@@ -207,7 +207,7 @@ func (h *host) URL(address string, port int) string {
 	return "https://" + net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// Etcd is where clients on this host find etcd, the nearest first.
+// Etcd is where clients on this host find etcd.
 func (h *host) Etcd() string { return strings.Join(h.Fleet.Endpoints(), ",") }
 
 // PeerAddress is where this host's proxy listens for others.
