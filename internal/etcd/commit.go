@@ -26,6 +26,8 @@ var (
 const (
 	maxOps   = 128
 	maxBytes = 1 << 20
+	// maxLone is the most that an operation by itself may measure.
+	maxLone = 3<<19 - 4<<10
 	// inFlight transactions at a time keep etcd's group commit busy.
 	inFlight = 8
 )
@@ -43,6 +45,18 @@ func Put(key string, value []byte) Op { return Op{Key: key, Value: value} }
 // Delete removes a key.
 func Delete(key string) Op { return Op{Key: key, Delete: true} }
 
+// Fits says whether operations can be one group.
+func Fits(ops []Op) bool {
+	return len(ops) <= maxOps && sizeOf(ops) <= maxBytes || len(ops) == 1 && sizeOf(ops) <= maxLone
+}
+
+func sizeOf(ops []Op) (size int) {
+	for _, op := range ops {
+		size += op.size()
+	}
+	return size
+}
+
 func (o Op) size() int { return len(o.Key) + len(o.Value) + 32 }
 
 // Fence lets writes through only while a key is the one that was created at a
@@ -53,7 +67,7 @@ type Fence struct {
 }
 
 // Commit writes groups of operations in as few transactions as fit, several
-// at a time. A group's operations take place together or not at all; between
+// at a time. A group's operations ([Fits]) take place together or not at all; between
 // groups there is no order, so two groups must not touch one key. With a fence,
 // every transaction is under it; nil writes without.
 //
@@ -105,15 +119,12 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 		if len(group) == 0 {
 			continue
 		}
-		more := 0
-		for _, op := range group {
-			more += op.size()
-		}
-		if len(group) > maxOps || more > maxBytes {
+		more := sizeOf(group)
+		if !Fits(group) {
 			err = errors.Join(err, fmt.Errorf("cannot write %s: %d operations, %d bytes: %w", group[0].Key, len(group), more, ErrTooLarge))
 			continue
 		}
-		if len(ops)+len(group) > maxOps || size+more > maxBytes {
+		if len(ops) > 0 && (len(ops)+len(group) > maxOps || size+more > maxBytes) {
 			transactions, ops, size = append(transactions, ops), nil, 0
 		}
 		ops, size = append(ops, group...), size+more
