@@ -24,6 +24,7 @@ type fixture struct {
 	now      time.Time
 	model    *snapshot
 	writes   []etcd.Op // since the last call of wrote
+	reads    int       // functions read by themselves
 }
 
 const grace = 30 * time.Second
@@ -74,7 +75,11 @@ func (f *fixture) del(keys ...string) {
 func (f *fixture) relist() {
 	b := etcd.Batch{Snapshot: true, Revision: f.revision}
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
-		b.Events = append(b.Events, etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key], Created: f.created[key]})
+		e := etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key], Created: f.created[key]}
+		if strings.HasPrefix(key, cluster.FunctionsPrefix) || strings.HasPrefix(key, cluster.CopiesPrefix) {
+			e.Value = nil // as they are followed
+		}
+		b.Events = append(b.Events, e)
 	}
 	f.model = f.model.apply(b, f.now)
 }
@@ -90,6 +95,9 @@ func (f *fixture) settle() {
 		groups := f.model.plan(f.now, grace, 1000)
 		written := map[string]bool{}
 		for _, group := range groups {
+			if !etcd.Fits(group) {
+				f.t.Fatalf("a group of %d writes, with %s, does not fit a transaction", len(group), group[0].Key)
+			}
 			for _, op := range group {
 				if written[op.Key] {
 					f.t.Fatalf("two groups write %s", op.Key)
@@ -99,7 +107,17 @@ func (f *fixture) settle() {
 			f.writes = append(f.writes, group...)
 			f.apply(group...)
 		}
+		f.read()
 	}
+}
+
+// read gives the model the functions that it lacks.
+func (f *fixture) read() {
+	for key := range f.model.unread {
+		f.reads++
+		f.model.loaded(key, []byte(f.keys[key]), f.modified[key])
+	}
+	f.model.again()
 }
 
 // wait moves the clock.
@@ -139,6 +157,7 @@ func (f *fixture) ready() {
 		}
 	}
 	f.settle()
+	f.wait(leaveFor)
 }
 
 // lose takes a host's presence away, and with it all its agent reported.

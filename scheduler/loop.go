@@ -48,7 +48,7 @@ type loop struct {
 // round follows the keys from one list to the next failed write.
 func (l *loop) round(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := etcd.Watch(ctx, l.cli, watched...)
+	batches := etcd.Follow(ctx, l.cli, watched...)
 	defer func() {
 		cancel()
 		for range batches { // until the watch has ended
@@ -85,21 +85,27 @@ func (l *loop) take(b etcd.Batch) {
 func (l *loop) settle(ctx context.Context) error {
 	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty) > 0 {
 		groups := l.model.plan(time.Now(), l.Grace, atOnce)
-		if len(groups) == 0 {
-			continue
+		if len(groups) > 0 {
+			revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
+			if err != nil {
+				return fmt.Errorf("cannot write the plan: %w", err)
+			}
+			l.wrote = revision
 		}
-		revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
-		if err != nil {
-			return fmt.Errorf("cannot write the plan: %w", err)
+		if err := l.read(ctx); err != nil {
+			return err
 		}
-		l.wrote = revision
 	}
 	return nil
 }
 
 // tick marks what time alone changes: tenants of hosts whose grace has run
-// out.
+// out, and those that wait for a moment to pass.
 func (s *snapshot) tick(now time.Time, grace time.Duration) {
+	for name := range s.timed {
+		s.mark(name)
+	}
+	clear(s.timed)
 	for _, h := range s.hosts {
 		if h.presence == nil && !h.off && h.writtenOff(now, grace) {
 			h.off = true

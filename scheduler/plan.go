@@ -73,8 +73,10 @@ type change struct {
 	applied int64       // its revision
 	deletes []*placed
 	other   []etcd.Op // applied spec and status
-	leaving []string  // why instances leave where they are
-	reasons []string  // why instances are not where they should be
+	groups  [][]etcd.Op
+	reading bool     // it is planned again once its functions are read
+	leaving []string // why instances leave where they are
+	reasons []string // why instances are not where they should be
 }
 
 // erase removes all that there is of a tenant but its functions.
@@ -83,6 +85,7 @@ func (c *change) erase() {
 	for _, p := range c.ordered() {
 		c.delete(p)
 	}
+	c.deliver()
 	if c.tenant.applied != nil {
 		c.tenant.applied = nil
 		c.brake.count(c.tenant)
@@ -96,6 +99,7 @@ func (c *change) erase() {
 
 // held changes nothing but says so.
 func (c *change) held() {
+	c.deliver()
 	status := c.statusOf(cluster.PhaseHeld)
 	status.Error = "its spec is gone, and so are many others at once: see " + cluster.BrakeKey
 	c.status(status)
