@@ -1,5 +1,7 @@
 package cluster
 
+import "time"
+
 // Inventory is what the operator knows of a host: the value of
 // [InventoryKey]. Where a host has one, its own word counts only within it: a
 // host that was taken over must not attract tenants by claiming a label or
@@ -10,6 +12,15 @@ type Inventory struct {
 	Memory  Bytes             `json:"memory,omitempty"`  // most that tenants may use of it; 0: as it says
 	CPU     float64           `json:"cpu,omitempty"`     // likewise, in cores promised
 	Pids    int               `json:"pids,omitempty"`    // likewise
+}
+
+// Distrust is what the scheduler holds against a host that comes and goes: the
+// value of [DistrustKey]. Until then the host keeps what it has and gets
+// nothing new; deleting the key ends that.
+type Distrust struct {
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"`
+	Times  int       `json:"times"` // how often by now; each time it lasts longer
 }
 
 // Load says how busy a host's instances are: the value of [LoadKey]. Those

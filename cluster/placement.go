@@ -158,10 +158,10 @@ const (
 )
 
 // Brake says that removals are held back, and how to confirm them: the value
-// of [BrakeKey].
+// of [BrakeKey] and of [HostBrakeKey].
 type Brake struct {
-	Held   int       `json:"held"` // tenants whose spec is gone
-	Of     int       `json:"of"`   // tenants there were
+	Held   int       `json:"held"` // tenants whose spec is gone; hosts that are
+	Of     int       `json:"of"`   // tenants there were; hosts
 	Some   []string  `json:"some"` // the first of the held ones
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`

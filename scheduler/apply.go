@@ -32,19 +32,18 @@ func (s *snapshot) apply(b etcd.Batch, now time.Time) *snapshot {
 	}
 	next.revision, next.early = b.Revision, nil
 	if b.Snapshot {
-		next.inherit(s)
+		next.inherit(s, now)
 	}
 	return next
 }
 
 // inherit carries over what a list of etcd's keys can't tell.
-func (s *snapshot) inherit(old *snapshot) {
-	for name, h := range s.hosts {
-		if before := old.hosts[name]; before != nil && before.presence == nil {
-			h.gone, h.off = before.gone, before.off
-		} else if before != nil && before.presence != nil && h.presence != nil {
-			h.back = before.back
+func (s *snapshot) inherit(old *snapshot, now time.Time) {
+	for name, before := range old.hosts {
+		if s.hosts[name] == nil && before.presence == nil && len(before.losses) == 0 && (before.off || !before.seen) {
+			continue
 		}
+		s.host(name, now).inherit(before, now)
 	}
 	for name, t := range s.tenants {
 		s.mark(name)
@@ -61,6 +60,23 @@ func (s *snapshot) inherit(old *snapshot) {
 	s.brake.removed = old.brake.removed
 	if old.brake.standing && !s.brake.standing {
 		s.confirm()
+	}
+}
+
+// inherit carries over a host's history.
+func (h *host) inherit(before *host, now time.Time) {
+	h.seen = h.seen || before.seen
+	h.losses, h.strikes, h.trusted = before.losses, max(h.strikes, before.strikes), before.trusted
+	switch {
+	case before.presence == nil:
+		h.gone, h.off, h.confirmed = before.gone, before.off, before.confirmed
+		if h.presence != nil {
+			h.off, h.confirmed = false, false
+		}
+	case h.presence == nil:
+		h.lost(now)
+	default:
+		h.back = before.back
 	}
 }
 
@@ -94,7 +110,7 @@ func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 	case cluster.InventoryPrefix:
 		s.seeInventory(rest, e, now)
 	case cluster.StatusPrefix:
-		s.seeStatus(rest, e)
+		s.seeStatus(rest, e, now)
 	}
 }
 

@@ -122,10 +122,10 @@ func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 			stay = append(stay, p)
 		}
 	}
-	// When there are too many, those not ready go first, and of them those
-	// whose host is away.
+	// When there are too many, those not ready go first, of them those whose
+	// host is away, and else the newest.
 	slices.SortStableFunc(stay, func(a, b *placed) int {
-		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)))
+		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(a.created, b.created))
 	})
 	return stay, leave
 }

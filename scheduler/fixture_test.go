@@ -88,7 +88,7 @@ func (f *fixture) relist() {
 func (f *fixture) settle() {
 	f.t.Helper()
 	f.model.tick(f.now, grace)
-	for round := 0; len(f.model.dirty) > 0; round++ {
+	for round := 0; len(f.model.dirty)+len(f.model.outbox) > 0; round++ {
 		if round == 20 {
 			f.t.Fatal("planning does not come to rest")
 		}
@@ -158,6 +158,14 @@ func (f *fixture) ready() {
 	}
 	f.settle()
 	f.wait(leaveFor)
+}
+
+// serve has an agent report one instance as ready.
+func (f *fixture) serve(host, instance string) {
+	f.t.Helper()
+	tenant, _, _ := cluster.ParseInstance(instance)
+	f.put(cluster.InstanceKey(host, instance), cluster.Instance{Tenant: tenant, Instance: instance, Host: host, Phase: cluster.Ready, Placement: f.modified[cluster.PlacementKey(host, instance)]})
+	f.settle()
 }
 
 // lose takes a host's presence away, and with it all its agent reported.

@@ -28,7 +28,7 @@ func (s *snapshot) seeHost(name string, e etcd.Event, now time.Time) {
 	if h.claim == nil {
 		h.back = now
 	}
-	h.claim = &claim
+	h.claim, h.seen = &claim, true
 	s.believe(h)
 }
 
@@ -53,7 +53,7 @@ func (s *snapshot) believe(h *host) {
 	if h.claim != nil {
 		taken := limited(*h.claim, h.inventory)
 		next = &taken
-		h.off, h.address = false, taken.Address
+		h.off, h.confirmed, h.address = false, false, taken.Address
 	} else if h.inventory != nil && h.inventory.Address != "" {
 		h.address = h.inventory.Address
 	}

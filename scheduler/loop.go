@@ -83,7 +83,7 @@ func (l *loop) take(b etcd.Batch) {
 
 // settle plans and writes once the model has caught up with our last write.
 func (l *loop) settle(ctx context.Context) error {
-	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty) > 0 {
+	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty)+len(l.model.outbox) > 0 {
 		groups := l.model.plan(time.Now(), l.Grace, atOnce)
 		if len(groups) > 0 {
 			revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
@@ -106,10 +106,6 @@ func (s *snapshot) tick(now time.Time, grace time.Duration) {
 		s.mark(name)
 	}
 	clear(s.timed)
-	for _, h := range s.hosts {
-		if h.presence == nil && !h.off && h.writtenOff(now, grace) {
-			h.off = true
-			s.markHost(h)
-		}
-	}
+	s.writeOff(now, grace)
+	s.judge(now)
 }

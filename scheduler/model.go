@@ -24,8 +24,10 @@ type snapshot struct {
 	// those that wait often want the same.
 	full map[string]string
 	// early are specs decoded before their turn, while a list is taken in.
-	early map[string]*specRecord
-	brake brake
+	early  map[string]*specRecord
+	brake  brake
+	losses losses
+	outbox map[string]etcd.Op // to be written, of no tenant
 	// timed are tenants for which time alone changes something.
 	timed  map[string]bool
 	unread map[string]reading // functions' values that are needed, by key
@@ -35,7 +37,7 @@ func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
-		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, unread: map[string]reading{},
+		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, unread: map[string]reading{},
 	}
 }
 
@@ -102,6 +104,12 @@ type host struct {
 	gone      time.Time          // since when it has no presence, as this leader saw it
 	back      time.Time          // since when it has one
 	off       bool               // it has been seen to be written off
+	seen      bool               // it had a presence
+	confirmed bool               // someone said that it is dead
+	losses    []time.Time        // when it lost its presence lately
+	distrust  *cluster.Distrust  // nil: it is trusted
+	strikes   int                // how often it was distrusted
+	trusted   time.Time          // since when it is again
 	cordon    *string            // the reason; nil: not cordoned
 	drain     *string            // the reason; nil: not drained
 	used      cluster.Resources
@@ -109,11 +117,9 @@ type host struct {
 }
 
 func (h *host) empty() bool {
-	return h.claim == nil && h.inventory == nil && h.cordon == nil && h.drain == nil && len(h.placed) == 0
+	return h.claim == nil && h.inventory == nil && h.cordon == nil && h.drain == nil && len(h.placed) == 0 &&
+		h.distrust == nil && len(h.losses) == 0 && (h.off || !h.seen)
 }
-
-// lost takes note of the end of the host's presence.
-func (h *host) lost(now time.Time) { h.gone = now }
 
 // drop forgets a host of which nothing is left.
 func (s *snapshot) drop(h *host) {

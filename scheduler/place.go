@@ -36,6 +36,8 @@ func (h *host) closed() string {
 		return "is drained"
 	case h.cordon != nil:
 		return "is cordoned"
+	case h.distrust != nil:
+		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.Format("15:04"), h.distrust.Reason)
 	}
 	return ""
 }
@@ -67,7 +69,7 @@ const epsilon = 1e-9
 
 // takes is refuses without the words.
 func (h *host) takes(spec *cluster.Spec) bool {
-	if h.cordon != nil || h.drain != nil {
+	if h.cordon != nil || h.drain != nil || h.distrust != nil {
 		return false
 	}
 	room, want := h.room(), reserved(spec.Resources, sleepOf(spec))

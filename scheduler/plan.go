@@ -27,6 +27,10 @@ func (s *snapshot) plan(now time.Time, grace time.Duration, most int) [][]etcd.O
 	if op != nil {
 		groups = append(groups, []etcd.Op{*op})
 	}
+	for _, key := range sorted(s.outbox) {
+		groups = append(groups, []etcd.Op{s.outbox[key]})
+	}
+	clear(s.outbox)
 	for _, name := range s.next(most) {
 		delete(s.dirty, name)
 		if t := s.tenants[name]; t != nil {

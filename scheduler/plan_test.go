@@ -285,7 +285,7 @@ func TestChangesInPlace(t *testing.T) {
 	f.settle()
 	f.is("one less, and that is said first", f.where("acme"), "acme.0@h2 acme.1@h2")
 	f.wait(leaveFor)
-	f.is("one less", f.where("acme"), "acme.0@h2")
+	f.is("one less", f.where("acme"), "acme.1@h2")
 }
 
 func TestLabelsMove(t *testing.T) {
