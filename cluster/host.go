@@ -14,6 +14,28 @@ type Inventory struct {
 	Pids    int               `json:"pids,omitempty"`    // likewise
 }
 
+// Limit returns what a host is taken for that claims to be h. Without an
+// inventory, nil, that is what it claims.
+func (i *Inventory) Limit(h Host) Host {
+	if i == nil {
+		return h
+	}
+	h.Labels = i.Labels
+	if i.Address != "" {
+		h.Address = i.Address
+	}
+	if i.Memory > 0 {
+		h.Capacity.Memory = min(h.Capacity.Memory, i.Memory)
+	}
+	if i.CPU > 0 {
+		h.Capacity.CPU = min(h.Capacity.CPU, i.CPU)
+	}
+	if i.Pids > 0 {
+		h.Capacity.Pids = min(h.Capacity.Pids, i.Pids)
+	}
+	return h
+}
+
 // Distrust is what the scheduler holds against a host that comes and goes: the
 // value of [DistrustKey]. Until then the host keeps what it has and gets
 // nothing new; deleting the key ends that.

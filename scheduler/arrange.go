@@ -190,6 +190,9 @@ func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
 	h, why := c.choose(c.tenant, n, spec)
 	if h == nil {
+		if all := c.indexed().all; len(leave) > 0 && len(all) == 1 && all[0].name == leave[0].host && all[0].drain != nil {
+			why = "there is nowhere to go, " + all[0].name + " is the only host present"
+		}
 		c.reasons = append(c.reasons, fmt.Sprintf("%s waits: %s", cluster.InstanceName(c.tenant.name, n), why))
 		return false
 	}

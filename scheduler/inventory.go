@@ -51,7 +51,7 @@ func (s *snapshot) seeInventory(name string, e etcd.Event, now time.Time) {
 func (s *snapshot) believe(h *host) {
 	var next *cluster.Host
 	if h.claim != nil {
-		taken := limited(*h.claim, h.inventory)
+		taken := h.inventory.Limit(*h.claim)
 		next = &taken
 		h.off, h.confirmed, h.address = false, false, taken.Address
 	} else if h.inventory != nil && h.inventory.Address != "" {
@@ -64,28 +64,6 @@ func (s *snapshot) believe(h *host) {
 	h.presence, s.index = next, nil
 	s.markHost(h)
 	s.drop(h)
-}
-
-// limited is what a host may claim, given what the operator knows of it.
-func limited(claim cluster.Host, known *cluster.Inventory) cluster.Host {
-	if known == nil {
-		return claim
-	}
-	claim.Labels = known.Labels
-	if known.Address != "" {
-		claim.Address = known.Address
-	}
-	all := &claim.Capacity
-	if known.Memory > 0 {
-		all.Memory = min(all.Memory, known.Memory)
-	}
-	if known.CPU > 0 {
-		all.CPU = min(all.CPU, known.CPU)
-	}
-	if known.Pids > 0 {
-		all.Pids = min(all.Pids, known.Pids)
-	}
-	return claim
 }
 
 // seeReason follows the cordons and drains of hosts: their values are reasons.
