@@ -146,6 +146,8 @@ type Status struct {
 	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
 	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
 	Instances []string  `json:"instances,omitempty"`
+	Wanted    int       `json:"wanted,omitempty"` // instances, when they are more than the least
+	Scaled    string    `json:"scaled,omitempty"` // why so many
 	Time      time.Time `json:"time"`
 }
 

@@ -13,7 +13,7 @@ import (
 // copies it lists the keys alone: all code together would fill its memory.
 var watched = []etcd.Prefix{
 	{Name: cluster.TenantsPrefix}, {Name: cluster.AppliedPrefix}, {Name: cluster.StatusPrefix},
-	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix},
+	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix}, {Name: cluster.LoadsPrefix},
 	{Name: cluster.PlacementsPrefix}, {Name: cluster.UnitsPrefix}, {Name: cluster.RoutesPrefix}, {Name: cluster.InstancesPrefix},
 	{Name: cluster.FunctionsPrefix, KeysOnly: true}, {Name: cluster.ManifestsPrefix}, {Name: cluster.CopiesPrefix, KeysOnly: true},
 }
@@ -49,6 +49,9 @@ func (s *snapshot) inherit(old *snapshot, now time.Time) {
 		s.mark(name)
 		if before := old.tenants[name]; before != nil {
 			t.released = before.released
+			if t.demand, t.scale, t.scaled = before.demand, before.scale, before.scaled; t.demand != nil {
+				s.active[name] = true
+			}
 			for name, f := range t.functions {
 				if was := before.functions[name]; was != nil && was.revision == f.revision {
 					f.checked, f.wrong = was.checked, was.wrong
@@ -107,6 +110,8 @@ func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 		s.seeReason(rest, e, now, cordonOf)
 	case cluster.DrainsPrefix:
 		s.seeReason(rest, e, now, drainOf)
+	case cluster.LoadsPrefix:
+		s.seeLoad(rest, e, now)
 	case cluster.InventoryPrefix:
 		s.seeInventory(rest, e, now)
 	case cluster.StatusPrefix:

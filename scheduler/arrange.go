@@ -21,7 +21,8 @@ func (c *change) arrange() {
 		return
 	}
 	spec := &c.force.spec
-	want := max(spec.Replicas.Min, 1)
+	want := c.tenant.wanted(spec.Replicas)
+	c.wanted = want
 	stay, leave := c.sort(spec)
 	stay, leave = c.keep(stay, leave, want, spec)
 	missing := want - len(stay)
@@ -35,8 +36,10 @@ func (c *change) arrange() {
 	phase := cluster.PhasePlaced
 	delete(c.waiting, c.tenant.name)
 	if missing > 0 {
-		phase = cluster.PhaseWaiting
 		c.waiting[c.tenant.name] = true
+		if want-missing < least(spec.Replicas) {
+			phase = cluster.PhaseWaiting
+		}
 	}
 	c.status(c.statusOf(phase))
 }
@@ -57,6 +60,10 @@ func (c *change) keep(stay, leave []*placed, want int, spec *cluster.Spec) (kept
 	serving := c.serving(kept)
 	for _, p := range surplus {
 		switch {
+		case serving >= want && c.unready(p) == 0 && !c.othersTake(p, kept, spec.Replicas.Concurrency):
+			p.leaving = time.Time{}
+			kept = append(kept, p) // the load is not as even as its average
+			c.timed[c.tenant.name] = true
 		case serving >= want:
 			c.retire(p)
 		case c.returning(kept) && c.unfit(p, spec) == "":
@@ -123,9 +130,11 @@ func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 		}
 	}
 	// When there are too many, those not ready go first, of them those whose
-	// host is away, and else the newest.
+	// host is away, then who is leaving already, has less to do or is newer.
 	slices.SortStableFunc(stay, func(a, b *placed) int {
-		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(a.created, b.created))
+		return cmp.Or(
+			cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(going(a), going(b)),
+			cmp.Compare(c.busy(b), c.busy(a)), cmp.Compare(a.created, b.created))
 	})
 	return stay, leave
 }
@@ -134,6 +143,13 @@ func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 func (c *change) leaves(p *placed, why string) *placed {
 	c.leaving = append(c.leaving, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
 	return p
+}
+
+func going(p *placed) int {
+	if p.leaving.IsZero() {
+		return 0
+	}
+	return 1
 }
 
 func (c *change) away(p *placed) int {

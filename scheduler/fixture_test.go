@@ -147,8 +147,16 @@ func (f *fixture) host(h cluster.Host) { f.put(cluster.HostKey(h.Name), h) }
 
 func (f *fixture) tenant(name, more string) { f.put(cluster.TenantKey(name), specJSON(more)) }
 
-// ready has the agents report every placement as ready.
+// ready has the agents report every placement as ready, and lets those go
+// that then leave.
 func (f *fixture) ready() {
+	f.t.Helper()
+	f.allServe()
+	f.wait(leaveFor)
+}
+
+// allServe has the agents report every placement as ready.
+func (f *fixture) allServe() {
 	f.t.Helper()
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
 		if n, ok := cluster.SplitKey(key, cluster.PlacementsPrefix, 2); ok && f.keys[cluster.HostKey(n[0])] != "" {
@@ -157,7 +165,6 @@ func (f *fixture) ready() {
 		}
 	}
 	f.settle()
-	f.wait(leaveFor)
 }
 
 // serve has an agent report one instance as ready.

@@ -108,4 +108,5 @@ func (s *snapshot) tick(now time.Time, grace time.Duration) {
 	clear(s.timed)
 	s.writeOff(now, grace)
 	s.judge(now)
+	s.scale(now)
 }

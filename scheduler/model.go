@@ -27,6 +27,7 @@ type snapshot struct {
 	early  map[string]*specRecord
 	brake  brake
 	losses losses
+	active map[string]bool    // tenants that have something to do, or had
 	outbox map[string]etcd.Op // to be written, of no tenant
 	// timed are tenants for which time alone changes something.
 	timed  map[string]bool
@@ -37,7 +38,7 @@ func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
-		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, unread: map[string]reading{},
+		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, active: map[string]bool{}, unread: map[string]reading{},
 	}
 }
 
@@ -55,9 +56,12 @@ type tenant struct {
 	// what hosts have of them.
 	functions map[string]*function
 	delivered map[string]*delivery
-	removed   int64 // revision at which one was last removed, as we saw it
-	released  bool  // its removal has been confirmed
-	class     class // as the brake has counted it
+	demand    *demand // nil: it has had nothing to do
+	scale     int     // instances that it calls for; 0: no more than the least
+	scaled    string  // why so many
+	removed   int64   // revision at which one was last removed, as we saw it
+	released  bool    // its removal has been confirmed
+	class     class   // as the brake has counted it
 }
 
 // specRecord is a spec, decoded.
@@ -114,11 +118,12 @@ type host struct {
 	drain     *string            // the reason; nil: not drained
 	used      cluster.Resources
 	placed    map[string]*placed // by instance
+	busy      map[string]float64 // requests in flight, by instance; those not in it have none
 }
 
 func (h *host) empty() bool {
 	return h.claim == nil && h.inventory == nil && h.cordon == nil && h.drain == nil && len(h.placed) == 0 &&
-		h.distrust == nil && len(h.losses) == 0 && (h.off || !h.seen)
+		h.distrust == nil && len(h.losses) == 0 && len(h.busy) == 0 && (h.off || !h.seen)
 }
 
 // drop forgets a host of which nothing is left.
@@ -180,6 +185,9 @@ func (s *snapshot) put(p *placed, now time.Time) {
 	h.placed[p.Instance] = p
 	h.used = add(h.used, p.reserved(), 1)
 	s.tenant(p.Tenant).placed[p.host+"/"+p.Instance] = p
+	if h.busy[p.Instance] > 0 {
+		s.active[p.Tenant] = true
+	}
 }
 
 // remove takes a placement out of the model, if it is there.

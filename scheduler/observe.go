@@ -69,4 +69,5 @@ func (s *snapshot) seeStatus(rest string, e etcd.Event, now time.Time) {
 		s.mark(name)
 	}
 	t.status = &st
+	s.resume(t)
 }

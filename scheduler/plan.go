@@ -75,6 +75,7 @@ type change struct {
 	tenant  *tenant
 	force   *specRecord // the spec in force; nil: none
 	applied int64       // its revision
+	wanted  int         // instances that there are to be
 	deletes []*placed
 	other   []etcd.Op // applied spec and status
 	groups  [][]etcd.Op

@@ -23,6 +23,9 @@ func (c *change) statusOf(phase string) cluster.Status {
 	} else if old := c.tenant.status; old != nil {
 		s.Observed, s.Applied = old.Observed, old.Applied
 	}
+	if c.force != nil && c.wanted > least(c.force.spec.Replicas) {
+		s.Wanted, s.Scaled = c.wanted, c.tenant.scaled
+	}
 	for _, p := range c.ordered() {
 		s.Instances = append(s.Instances, p.Instance)
 		if p.Reason != "" {
