@@ -21,6 +21,7 @@ type Agent struct {
 	cfg      Config
 	book     *book
 	cells    *cells.Cells
+	loads    *loads
 	observer *observer
 	executor *executor
 	presence *etcd.Presence
@@ -62,7 +63,7 @@ func New(c Config) (*Agent, error) {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
 	a := &Agent{
-		cfg: c, book: book,
+		cfg: c, book: book, loads: newLoads(),
 		lives: map[string]*life{}, doors: map[string]*door{},
 		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
 	}
@@ -102,6 +103,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.present(); err != nil {
 		return err
 	}
+	a.work.Go(func() { a.tellLoads(ctx) })
 	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },
 		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name),
 		cluster.HostManifests(a.cfg.Host.Name), cluster.HostCopies(a.cfg.Host.Name))
