@@ -32,7 +32,7 @@ func (s *Store) Connect(ctx context.Context, f Faults) (*Conn, *clientv3.Client)
 	cli := clientv3.NewCtxClient(ctx)
 	cli.KV = clientv3.NewKVFromKVClient(kv{c}, cli)
 	cli.Lease = clientv3.NewLeaseFromLeaseClient(leases{c}, cli, 5*time.Second)
-	cli.Watcher = clientv3.NewWatchFromWatchClient(watches{c}, cli)
+	cli.Watcher = &watcher{conn: c, groups: map[string][]*watch{}}
 	return c, cli
 }
 
@@ -41,7 +41,7 @@ func (c *Conn) Cut() {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.cut = true
-	c.store.hangUp(func(st *stream) bool { return st.conn == c })
+	c.store.hangUp(c)
 }
 
 // Mend makes it whole again.
@@ -49,6 +49,7 @@ func (c *Conn) Mend() {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.cut = false
+	c.store.resume()
 }
 
 // unreachable is how long a call waits for a store that isn't there.
@@ -203,25 +204,4 @@ func (k *keepAlives) Context() context.Context { return k.ctx }
 func (k *keepAlives) CloseSend() error {
 	k.answers.end(io.EOF)
 	return nil
-}
-
-type watches struct{ *Conn }
-
-func (c watches) Watch(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[pb.WatchRequest, pb.WatchResponse], error) {
-	s := c.store
-	s.mu.Lock()
-	gone := c.cut || s.down
-	st := &stream{ctx: ctx, conn: c.Conn, answers: newQueue[*pb.WatchResponse](), watchers: map[int64]*watcher{}}
-	if !gone {
-		s.streams[st] = struct{}{}
-		context.AfterFunc(ctx, func() { st.CloseSend() })
-	}
-	s.mu.Unlock()
-	if gone {
-		if err := pause(ctx, unreachable); err != nil {
-			return nil, err
-		}
-		return nil, errGone
-	}
-	return st, nil
 }

@@ -5,8 +5,10 @@
 // be.
 //
 // It stands behind etcd's own client (clientv3), in place of the gRPC
-// connection, so the client's behaviour, such as how it resumes a watch, is
-// the real one. One suite of tests runs on it and on the real server.
+// connection: reads, writes and leases go through the client's own code. Its
+// watches don't, for they wait on a channel that no bubble owns; a watch here
+// does what the client's does, and goes on where it was after a break. One
+// suite of tests runs on this store and on the real server.
 //
 // A [Store] is the cluster; each simulated process has a [Conn] of its own,
 // which can be slow, cut, or lose answers. Not modelled: authentication,

@@ -75,7 +75,7 @@ func (s *Store) Down() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = true
-	s.hangUp(func(*stream) bool { return true })
+	s.hangUp(nil)
 }
 
 // Up brings it back.
@@ -86,4 +86,5 @@ func (s *Store) Up() {
 	for _, l := range s.leases {
 		s.renew(l)
 	}
+	s.resume()
 }

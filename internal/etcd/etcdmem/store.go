@@ -22,7 +22,7 @@ type Store struct {
 	log       []Commit
 	leases    map[int64]*lease
 	lastLease int64
-	streams   map[*stream]struct{}
+	watches   map[*watch]bool // true: connected
 	observe   func(*Snapshot, Commit)
 	down      bool
 }
@@ -37,7 +37,7 @@ type Commit struct {
 func New() *Store {
 	return &Store{
 		cluster: 1, revision: 1, keys: map[string][]*mvccpb.KeyValue{},
-		leases: map[int64]*lease{}, streams: map[*stream]struct{}{},
+		leases: map[int64]*lease{}, watches: map[*watch]bool{},
 	}
 }
 
@@ -135,8 +135,10 @@ func (s *Store) commit(events []*mvccpb.Event) {
 	if s.observe != nil {
 		s.observe(&Snapshot{s}, c)
 	}
-	for st := range s.streams {
-		st.see(c)
+	for w, connected := range s.watches {
+		if connected {
+			w.see(c)
+		}
 	}
 }
 
