@@ -74,6 +74,12 @@ func (n *noise) faults() etcdmem.Faults {
 			return n.between(0, 3*time.Millisecond)
 		},
 		Lose: func() bool { return n.one(500) },
+		Late: func() time.Duration {
+			if n.one(300) {
+				return n.between(time.Second, 40*time.Second)
+			}
+			return 0
+		},
 	}
 }
 

@@ -23,6 +23,9 @@ type Conn struct {
 type Faults struct {
 	Delay func() time.Duration // before a call is carried out; nil: none
 	Lose  func() bool          // the answer of a write gets lost; nil: never
+	// Late is how long a write is held up on its way although its sender has
+	// been told that the connection is gone; nil, or 0: it isn't.
+	Late func() time.Duration
 }
 
 // Connect makes a connection, and the client that uses it. The client ends
@@ -63,6 +66,18 @@ func call[T any](ctx context.Context, c *Conn, write bool, do func() (T, error))
 	}
 	if err := pause(ctx, delay); err != nil {
 		return answer, err
+	}
+	if write && c.fault.Late != nil {
+		if late := c.fault.Late(); late > 0 {
+			time.AfterFunc(late, func() {
+				c.store.mu.Lock()
+				defer c.store.mu.Unlock()
+				if !c.store.down {
+					_, _ = do() // nobody waits for the answer
+				}
+			})
+			return answer, errGone
+		}
 	}
 	c.store.mu.Lock()
 	gone := c.cut || c.store.down
