@@ -98,7 +98,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	defer a.closeDoors()
 	a.work.Go(func() { a.cells.Keep(ctx) })
-	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL)
+	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()
 	if err := a.present(); err != nil {
 		return err

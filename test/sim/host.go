@@ -67,7 +67,7 @@ func (h *host) startAgent() {
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cli.Close()
-		a := &agent{host: h, presence: etcd.NewPresence(cli, 10*time.Second), told: map[string]bool{}}
+		a := &agent{host: h, presence: etcd.NewPresence(cli, 10*time.Second, cluster.HostKey(h.name)), told: map[string]bool{}}
 		a.run(ctx, etcd.Watch(ctx, cli, cluster.HostPlacements(h.name), cluster.HostUnits(h.name), cluster.HostManifests(h.name), cluster.HostCopies(h.name)))
 		a.presence.Close()
 	}(h.done)

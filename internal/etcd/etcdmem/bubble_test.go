@@ -14,7 +14,7 @@ func TestTimeIsTheBubbles(t *testing.T) {
 		s := etcdmem.New()
 		_, cli := s.Connect(t.Context(), etcdmem.Faults{Delay: func() time.Duration { return time.Millisecond }})
 		defer cli.Close()
-		p := etcd.NewPresence(cli, 10*time.Second)
+		p := etcd.NewPresence(cli, 10*time.Second, "/a/here")
 		p.Set("/a/here", []byte("yes"))
 		batches := etcd.Watch(t.Context(), cli, "/a/")
 		<-batches
@@ -24,6 +24,15 @@ func TestTimeIsTheBubbles(t *testing.T) {
 				t.Error("the lease ran out although it was kept")
 			}
 		})
+		if _, err := cli.Delete(t.Context(), "/a/here"); err != nil {
+			t.Fatal(err)
+		}
+		if b := <-batches; !b.Events[0].Deleted {
+			t.Errorf("deleted: %+v", b)
+		}
+		if b := <-batches; b.Events[0].Deleted {
+			t.Errorf("a key of ours that someone deletes is written again, not %+v", b)
+		}
 		p.Close()
 	})
 }

@@ -179,6 +179,11 @@ func (c leases) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReques
 		a := &pb.LeaseTimeToLiveResponse{Header: c.store.header(), ID: r.ID, TTL: -1}
 		if l := c.store.leases[r.ID]; l != nil {
 			a.TTL, a.GrantedTTL = int64(time.Until(l.until)/time.Second), int64(l.ttl/time.Second)
+			for key := range l.keys {
+				if r.Keys {
+					a.Keys = append(a.Keys, []byte(key))
+				}
+			}
 		}
 		return a, nil
 	})

@@ -43,6 +43,7 @@ func TestStoresObeyTheSameRules(t *testing.T) {
 		{"compaction ends what needs the past", compaction},
 		{"elections", elections},
 		{"presence and watches of ours", ours},
+		{"a renewed fence stops what was sent before", renewal},
 	}
 	for store, open := range stores {
 		for _, rule := range rules {
@@ -277,7 +278,7 @@ func ours(t *testing.T, c *clientv3.Client) {
 	if b := <-batches; len(b.Events) != 2 {
 		t.Errorf("one transaction over two prefixes comes as %+v", b)
 	}
-	p := etcd.NewPresence(c, time.Second)
+	p := etcd.NewPresence(c, time.Second, "/two/here")
 	p.Set("/two/here", []byte("yes"))
 	if b := <-batches; len(b.Events) != 1 || b.Events[0].Key != "/two/here" {
 		t.Errorf("presence comes as %+v", b)
@@ -285,5 +286,34 @@ func ours(t *testing.T, c *clientv3.Client) {
 	p.Close()
 	if b := <-batches; len(b.Events) != 1 || !b.Events[0].Deleted {
 		t.Errorf("presence ends as %+v", b)
+	}
+}
+
+func renewal(t *testing.T, c *clientv3.Client) {
+	key := must[*clientv3.PutResponse](t)(c.Put(t.Context(), "/e/one", "one")).Header.Revision
+	fence := etcd.Fence{Key: "/e/one", Revision: key}
+	late := fence // a write that is on its way has the fence as it was
+	write := func(f *etcd.Fence) error {
+		_, err := etcd.Commit(t.Context(), c, f, []etcd.Op{etcd.Put("/x", nil)})
+		return err
+	}
+	if err := write(&late); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := fence.Renew(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := write(&late); !errors.Is(err, etcd.ErrFenced) {
+		t.Errorf("a write from before: %v", err)
+	}
+	if err := write(&fence); err != nil {
+		t.Errorf("a write from after: %v", err)
+	}
+	must[*clientv3.DeleteResponse](t)(c.Delete(t.Context(), "/e/one"))
+	must[*clientv3.PutResponse](t)(c.Put(t.Context(), "/e/one", "another's"))
+	if err := fence.Renew(t.Context(), c); !errors.Is(err, etcd.ErrFenced) {
+		t.Errorf("renewed although it is another's: %v", err)
 	}
 }
