@@ -75,7 +75,7 @@ func (n *noise) faults() etcdmem.Faults {
 		},
 		Lose: func() bool { return n.one(500) },
 		Late: func() time.Duration {
-			if n.one(300) {
+			if n.one(150) {
 				return n.between(time.Second, 40*time.Second)
 			}
 			return 0
