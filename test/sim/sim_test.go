@@ -24,27 +24,27 @@ func TestSimulation(t *testing.T) {
 	if *seedFlag > 0 {
 		first, last = *seedFlag, *seedFlag
 	}
-	for seed := first; seed <= last; seed++ {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { simulate(t, seed) })
-	}
-}
-
-func simulate(t *testing.T, seed uint64) {
 	var out io.Writer = io.Discard
 	if *logFlag != "" {
 		f, err := os.Create(*logFlag)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		t.Cleanup(func() { f.Close() })
 		out = f
 	}
-	// Packages that have no log of their own use the default.
-	before := slog.Default()
-	defer slog.SetDefault(before)
 	log := slog.New(slog.NewTextHandler(out, nil))
-	slog.SetDefault(log)
-	real := time.Now()
+	slog.SetDefault(log) // that of packages that have none of their own
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			simulate(t, seed, log)
+		})
+	}
+}
+
+func simulate(t *testing.T, seed uint64, log *slog.Logger) {
+	began := time.Now()
 	s := size{hosts: *hostsFlag, tenants: 5 * *hostsFlag, schedulers: 3, last: time.Duration(*hoursFlag * float64(time.Hour))}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, seed, s, log)
@@ -64,5 +64,5 @@ func simulate(t *testing.T, seed uint64) {
 		}
 		t.Logf("again: go test ./test/sim -sim.seed %d -sim.hours %g -sim.hosts %d -sim.log world.log", seed, *hoursFlag, *hostsFlag)
 	})
-	t.Logf("took %s", time.Since(real).Round(time.Millisecond))
+	t.Logf("took %s", time.Since(began).Round(time.Millisecond))
 }
