@@ -16,7 +16,7 @@ import (
 // Times of a connection to another host's proxy.
 const (
 	peerDial   = time.Second     // for TCP to connect
-	peerGreet  = 2 * time.Second // from there to the peer's HELLO
+	peerGreet  = time.Second     // from there to the peer's HELLO
 	peerTick   = time.Second     // a peer that says nothing is asked so often
 	peerSilent = 3 * time.Second // one that then says nothing is dead
 	peerAge    = time.Hour       // after that new requests take a new connection

@@ -300,4 +300,3 @@ func TestNoiseOfAPeerHarmsNobodyElse(t *testing.T) {
 		}
 	}
 }
-

@@ -107,7 +107,7 @@ func (t *peerTLS) dial(ctx context.Context, host, address string) (net.Conn, err
 // accept takes a connection of another host's proxy, and returns that host's
 // name. It closes raw with an error.
 func (t *peerTLS) accept(ctx context.Context, raw net.Conn) (conn net.Conn, host string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, peerGreet)
+	ctx, cancel := context.WithTimeout(ctx, peerDial+peerGreet)
 	defer cancel()
 	defer func() {
 		if err != nil {
