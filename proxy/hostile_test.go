@@ -12,7 +12,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"bulkhead/cluster"
 	"bulkhead/internal/frames"
 	"bulkhead/internal/frames/framestest"
 )
@@ -188,7 +187,7 @@ func TestRefusedRequestIsOfferedAgain(t *testing.T) {
 	p := start(t, nil)
 	one, two := ready(serve("one", true)), ready(serve("two", false))
 	two.Instance = "acme.1"
-	p.table.Set([]cluster.Instance{one, two})
+	set(p.table, one, two)
 	resp, body := get(t, newRequest(t, "POST", p.url+"/acme/x", strings.NewReader("whole")))
 	if resp.StatusCode != 200 || body != "served whole" {
 		t.Fatalf("got %d %s", resp.StatusCode, body)
@@ -199,7 +198,7 @@ func TestRefusedRequestIsOfferedAgain(t *testing.T) {
 	for len(tries) > 0 {
 		<-tries
 	}
-	p.table.Set([]cluster.Instance{one})
+	set(p.table, one)
 	resp, body = get(t, newRequest(t, "GET", p.url+"/acme/x", nil))
 	if resp.StatusCode != 503 || !strings.Contains(body, "instance_unreachable") || resp.Header.Get("Retry-After") == "" || len(tries) != maxTries {
 		t.Fatalf("where all refuse: got %d %s after %d tries", resp.StatusCode, body, len(tries))
