@@ -61,11 +61,12 @@ type Proxy struct {
 	close    context.CancelFunc
 	leaving  atomic.Bool
 
-	peerTLS  *peerTLS
-	inbounds inbounds
-	tls      *tls.Config // for clients; nil: they have none
-	acme     *acme
-	h2       *http.Server
+	peerTLS     *peerTLS
+	inbounds    inbounds
+	tls         *tls.Config // for clients; nil: they have none
+	acme        *acme       // where its certificates come from: this,
+	certificate *pair       // or this
+	h2          *http.Server
 }
 
 // New makes a proxy that routes by table. The error says which file of the
@@ -112,8 +113,7 @@ func (p *Proxy) readFiles() (err error) {
 		}
 		p.table.setDialer(p.peerTLS.dial)
 	}
-	p.tls, p.acme, err = clientTLS(p.opts, p.table.Has, say)
-	return err
+	return p.readClientTLS(say)
 }
 
 // Serve takes connections until Shutdown.
