@@ -37,7 +37,7 @@ func (p *Proxy) readClientTLS(say func(error)) (err error) {
 		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.certificate.current(), nil }
 		p.tls = config
 	case o.ACME != nil:
-		if p.acme, err = newACME(*o.ACME, o.Domain, p.table.Has); err != nil {
+		if p.acme, err = newACME(*o.ACME, o.Domain, p.table.Has, say); err != nil {
 			return err
 		}
 		p.acme.configure(config)

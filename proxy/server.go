@@ -106,7 +106,7 @@ func New(table *Table, opts Options) (*Proxy, error) {
 
 // readFiles reads certificates.
 func (p *Proxy) readFiles() (err error) {
-	say := func(err error) { p.opts.Log.Error("certificate not taken", "error", err) }
+	say := func(err error) { p.opts.Log.Error("no good certificate", "error", err) }
 	if p.opts.Peers != nil {
 		if p.peerTLS, err = newPeerTLS(p.opts.Host, *p.opts.Peers, say); err != nil {
 			return err
