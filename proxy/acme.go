@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,9 +30,11 @@ type ACME struct {
 type acme struct {
 	manager *autocert.Manager
 	http    http.Handler
+	ours    func(name string) bool
+	say     func(error)
 }
 
-func newACME(o ACME, domain string, has func(tenant string) bool) (*acme, error) {
+func newACME(o ACME, domain string, has func(tenant string) bool, say func(error)) (*acme, error) {
 	if domain == "" {
 		return nil, errors.New("cannot use ACME without a domain: there is nothing to ask a certificate for")
 	}
@@ -43,17 +46,22 @@ func newACME(o ACME, domain string, has func(tenant string) bool) (*acme, error)
 		}
 		client.HTTPClient = privateClient(roots)
 	}
-	m := &autocert.Manager{
+	a := &acme{say: say, ours: func(name string) bool {
+		tenant, ok := tenantOfHost(name, domain)
+		return name == domain || ok && has(tenant)
+	}}
+	a.manager = &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Email: o.Email, Client: client, Cache: autocert.DirCache(o.Dir),
 		HostPolicy: func(_ context.Context, name string) error {
-			if tenant, ok := tenantOfHost(name, domain); name == domain || ok && has(tenant) {
-				return nil
+			if !a.ours(name) {
+				return fmt.Errorf("no certificate for %q: it is neither %s nor a tenant of it", name, domain)
 			}
-			return fmt.Errorf("no certificate for %q: it is neither %s nor a tenant of it", name, domain)
+			return nil
 		},
 	}
-	// By now the manager answers challenges over HTTP, too.
-	return &acme{m, m.HTTPHandler(http.NotFoundHandler())}, nil
+	// From now on the manager answers challenges over HTTP, too.
+	a.http = a.manager.HTTPHandler(http.NotFoundHandler())
+	return a, nil
 }
 
 func privateClient(roots *x509.CertPool) *http.Client {
@@ -65,12 +73,25 @@ func privateClient(roots *x509.CertPool) *http.Client {
 // configure has a server show the certificates, and answer the authority's
 // challenges over TLS (RFC 8737).
 func (a *acme) configure(config *tls.Config) {
-	config.GetCertificate = a.manager.GetCertificate
+	config.GetCertificate = a.get
 	config.NextProtos = append(slices.Clip(config.NextProtos), letsencrypt.ALPNProto)
+}
+
+// get returns the certificate for the name that a client asks for. That there
+// is none for a name of ours is said: nobody else would.
+func (a *acme) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c, err := a.manager.GetCertificate(hello)
+	if err != nil && a.ours(hello.ServerName) {
+		a.say(fmt.Errorf("cannot get a certificate for %s: %w", hello.ServerName, err))
+	}
+	return c, err
 }
 
 // challenge answers the authority over HTTP (RFC 8555, section 8.3).
 func (a *acme) challenge(path, authority string) (status int, body string) {
+	if host, _, err := net.SplitHostPort(authority); err == nil {
+		authority = host
+	}
 	w := &answerWriter{header: http.Header{}, status: 200}
 	a.http.ServeHTTP(w, &http.Request{Method: "GET", Host: authority, URL: &url.URL{Path: path}, Header: http.Header{}})
 	return w.status, string(w.body)

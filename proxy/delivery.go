@@ -8,11 +8,6 @@ import (
 	"bulkhead/internal/frames"
 )
 
-// maxTries is how many targets, or connections to one, may refuse a request
-// before it is given up. It goes on to the next only when the last has not
-// processed any of it.
-const maxTries = 3
-
 // delivery brings one request to an instance: what requests over HTTP/1.1 and
 // HTTP/2 have in common.
 type delivery struct {
@@ -25,13 +20,13 @@ type delivery struct {
 	whole    bool           // all of its body is in req
 	held     bool           // none of its body is taken before the runner has answered or let it in
 	deadline time.Time      // until when it may wait for an instance
-	refusals int            // by those who got it
 	last     error          // why the last try failed
 }
 
-// offer finds a target that takes the request. One that cannot be reached is
-// passed over, and when there is no other the request waits: that costs nobody
-// anything, and what a host does that starts looks like that.
+// offer finds a target that takes the request. One that cannot be reached, or
+// has refused it unseen, is passed over, and when there is no other the request
+// waits: a host that starts and a runner that ends look like that. Their
+// circuits bound how often they are asked.
 func (d *delivery) offer(ctx context.Context) *refusal {
 	if d.deadline.IsZero() {
 		d.deadline = d.rec.start.Add(d.p.opts.Hold)
@@ -83,10 +78,10 @@ func (d *delivery) again(err error) *refusal {
 		return refusalFor(err, false)
 	}
 	d.last = err
-	if d.refusals++; !d.whole && !d.held || d.refusals >= maxTries {
-		return unreachable(d.rec.tenant, err)
+	if d.whole || d.held {
+		return nil
 	}
-	return nil
+	return unreachable(d.rec.tenant, err) // some of its body is gone
 }
 
 // part ends the use of the stream.

@@ -84,6 +84,17 @@ func (k known) put(tenant, place string, f fact) {
 	}
 }
 
+// placed reports whether the scheduler has a tenant run anywhere: a host alone
+// brings none into being.
+func (k known) placed(tenant string) bool {
+	for _, f := range k[tenant] {
+		if f.Route != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // with is the fact with what a key says now.
 func (f fact) with(e etcd.Event) (fact, error) {
 	if strings.HasPrefix(e.Key, cluster.RoutesPrefix) {

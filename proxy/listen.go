@@ -22,29 +22,28 @@ type CertificateFiles struct{ Cert, Key string }
 // certificate nor a way to get one.
 var ErrNoCertificate = errors.New("no certificate for clients: give files, or have ACME get one")
 
-// clientTLS is what clients are served with over TLS, nil when the options say
-// nothing of it.
-func clientTLS(o Options, has func(tenant string) bool, say func(error)) (*tls.Config, *acme, error) {
+// readClientTLS makes what clients are served with over TLS, if the options say
+// anything of it.
+func (p *Proxy) readClientTLS(say func(error)) (err error) {
+	o := p.opts
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	switch {
 	case o.TLS != nil && o.ACME != nil:
-		return nil, nil, errors.New("cannot serve TLS: certificates come either from files or from ACME")
+		return errors.New("cannot serve TLS: certificates come either from files or from ACME")
 	case o.TLS != nil:
-		p, err := newPair(o.TLS.Cert, o.TLS.Key, say)
-		if err != nil {
-			return nil, nil, err
+		if p.certificate, err = newPair(o.TLS.Cert, o.TLS.Key, say); err != nil {
+			return err
 		}
-		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current(), nil }
-		return config, nil, nil
+		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.certificate.current(), nil }
+		p.tls = config
 	case o.ACME != nil:
-		a, err := newACME(*o.ACME, o.Domain, has)
-		if err != nil {
-			return nil, nil, err
+		if p.acme, err = newACME(*o.ACME, o.Domain, p.table.Has, say); err != nil {
+			return err
 		}
-		a.configure(config)
-		return config, a, nil
+		p.acme.configure(config)
+		p.tls = config
 	}
-	return nil, nil, nil
+	return nil
 }
 
 // ServeTLS takes connections of clients over TLS until Shutdown: HTTP/2 and

@@ -15,11 +15,11 @@ import (
 
 // Times of a connection to another host's proxy.
 const (
-	peerDial   = time.Second     // for TCP to connect
-	peerGreet  = time.Second     // from there to the peer's HELLO
-	peerTick   = time.Second     // a peer that says nothing is asked so often
-	peerSilent = 3 * time.Second // one that then says nothing is dead
-	peerAge    = time.Hour       // after that new requests take a new connection
+	peerDial   = time.Second             // for TCP to connect
+	peerGreet  = time.Second             // from there to the peer's HELLO
+	peerTick   = 500 * time.Millisecond  // a peer that says nothing is asked so often
+	peerSilent = 2500 * time.Millisecond // one that then says nothing is dead
+	peerAge    = time.Hour               // after that new requests take a new connection
 )
 
 // peerBacklog is how many bytes may wait to be written to a peer: the windows
@@ -204,4 +204,4 @@ func dieSoon(fd uintptr) error {
 }
 
 // keepAlive has it notice while it has nothing to send, too.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: peerTick, Interval: peerTick, Count: 2}
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}

@@ -37,6 +37,13 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+// text is what was logged so far.
+func (l *logBuffer) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // record waits for the first access record.
 func (l *logBuffer) record(t *testing.T) map[string]any {
 	t.Helper()

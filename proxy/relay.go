@@ -36,7 +36,7 @@ func (in *inbound) begin(f frames.Frame, req frames.Request) {
 	tenant := req.Fields.Get(frames.FieldTenant)
 	var err error = fmt.Errorf("no instance of the tenant is on host %s", in.p.opts.Host)
 	var last *target
-	for range maxTries {
+	for range softLimit {
 		target := in.p.table.pickHere(tenant, last)
 		if target == nil {
 			break

@@ -61,11 +61,12 @@ type Proxy struct {
 	close    context.CancelFunc
 	leaving  atomic.Bool
 
-	peerTLS  *peerTLS
-	inbounds inbounds
-	tls      *tls.Config // for clients; nil: they have none
-	acme     *acme
-	h2       *http.Server
+	peerTLS     *peerTLS
+	inbounds    inbounds
+	tls         *tls.Config // for clients; nil: they have none
+	acme        *acme       // where its certificates come from: this,
+	certificate *pair       // or this
+	h2          *http.Server
 }
 
 // New makes a proxy that routes by table. The error says which file of the
@@ -105,15 +106,14 @@ func New(table *Table, opts Options) (*Proxy, error) {
 
 // readFiles reads certificates.
 func (p *Proxy) readFiles() (err error) {
-	say := func(err error) { p.opts.Log.Error("certificate not taken", "error", err) }
+	say := func(err error) { p.opts.Log.Error("no good certificate", "error", err) }
 	if p.opts.Peers != nil {
 		if p.peerTLS, err = newPeerTLS(p.opts.Host, *p.opts.Peers, say); err != nil {
 			return err
 		}
 		p.table.setDialer(p.peerTLS.dial)
 	}
-	p.tls, p.acme, err = clientTLS(p.opts, p.table.Has, say)
-	return err
+	return p.readClientTLS(say)
 }
 
 // Serve takes connections until Shutdown.

@@ -53,7 +53,7 @@ func (t *Table) update(k known, tenants []string) {
 	defer t.mu.Unlock()
 	for _, name := range tenants {
 		before := t.tenants[name]
-		if len(k[name]) == 0 {
+		if !k.placed(name) {
 			delete(t.tenants, name)
 			before.retire(t, nil)
 			continue
