@@ -188,6 +188,9 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	case h.presence == nil:
 		return ""
 	}
+	if why := c.moved(p, spec); why != "" {
+		return why
+	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}
@@ -204,7 +207,10 @@ func grows(want, has cluster.Resources) bool {
 // place puts one more instance on a host, or says why it can't.
 func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
-	h, why := c.choose(c.tenant, n, spec)
+	h, why := c.target(leave)
+	if h == nil {
+		h, why = c.choose(c.tenant, n, spec)
+	}
 	if h == nil {
 		if all := c.indexed().all; len(leave) > 0 && len(all) == 1 && all[0].name == leave[0].host && all[0].drain != nil {
 			why = "there is nowhere to go, " + all[0].name + " is the only host present"
