@@ -54,7 +54,7 @@ func BenchmarkFromNothing(b *testing.B) {
 		for len(s.dirty) > 0 {
 			groups += len(s.plan(now, grace, atOnce))
 		}
-		if groups != 2*benchTenants || len(s.waiting) > 0 { // placement, and spec with status
+		if groups != 3*benchTenants || len(s.waiting) > 0 { // placement, manifest, and spec with status
 			b.Fatalf("%d groups, %d waiting", groups, len(s.waiting))
 		}
 	}
