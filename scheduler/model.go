@@ -54,7 +54,7 @@ type tenant struct {
 	placed   map[string]*placed          // by host/instance
 	seen     map[string]cluster.Instance // by host/instance
 	units    map[string]uint64           // by host/unit: a hash of its text
-	routes   map[string]*cluster.Route    // by host/instance
+	routes   map[string]*cluster.Route   // by host/instance
 	// functions are the tenant's own, by name; nil: it has none. delivered is
 	// what hosts have of them.
 	functions map[string]*function
