@@ -62,8 +62,8 @@ func (h *host) kit() string { return h.presence.Versions["bulkhead"] + " " + h.p
 // may be on it.
 func (x *index) with(labels map[string]string) []*host {
 	best := x.all
-	for label, value := range labels {
-		if hosts := x.labels[label][value]; len(hosts) < len(best) {
+	for _, label := range sorted(labels) { // of two as short, always the same
+		if hosts := x.labels[label][labels[label]]; len(hosts) < len(best) {
 			best = hosts
 		}
 	}

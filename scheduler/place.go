@@ -37,7 +37,7 @@ func (h *host) closed() string {
 	case h.cordon != nil:
 		return "is cordoned"
 	case h.distrust != nil:
-		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.Format("15:04"), h.distrust.Reason)
+		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.UTC().Format("15:04 MST"), h.distrust.Reason)
 	}
 	return ""
 }

@@ -119,10 +119,10 @@ func (s *snapshot) open() (hosts []*use, mean float64) {
 			to.add(p.reserved(), 1)
 		}
 	}
+	slices.SortFunc(hosts, byUse)
 	for _, u := range hosts {
 		mean += u.after / float64(len(hosts))
 	}
-	slices.SortFunc(hosts, byUse)
 	return hosts, mean
 }
 

@@ -67,7 +67,10 @@ func (c *change) routeDeletes(host, instance string) []etcd.Op {
 
 // strayRoutes removes routes that no placement accounts for.
 func (c *change) strayRoutes() (groups [][]etcd.Op) {
-	for key := range c.tenant.routes {
+	if len(c.tenant.routes) == len(c.tenant.placed) {
+		return nil // each placement has one by now
+	}
+	for _, key := range sorted(c.tenant.routes) {
 		if host, instance, _ := strings.Cut(key, "/"); c.tenant.placed[key] == nil {
 			groups = append(groups, c.routeDeletes(host, instance))
 		}
