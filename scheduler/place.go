@@ -23,9 +23,27 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	if label, ok := h.lacks(spec.Placement.Labels); ok {
 		return fmt.Sprintf("%s has no %s=%s", h.name, label, spec.Placement.Labels[label])
 	}
-	if h.cordon != nil {
-		return h.name + " is cordoned"
+	if why := h.closed(); why != "" {
+		return h.name + " " + why
 	}
+	return h.short(spec, back)
+}
+
+// closed says why the host takes nothing new, or "".
+func (h *host) closed() string {
+	switch {
+	case h.drain != nil:
+		return "is drained"
+	case h.cordon != nil:
+		return "is cordoned"
+	case h.distrust != nil:
+		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.UTC().Format("15:04 MST"), h.distrust.Reason)
+	}
+	return ""
+}
+
+// short says what the host has too little of for an instance, or "".
+func (h *host) short(spec *cluster.Spec, back cluster.Resources) string {
 	room, want := add(h.room(), back, 1), reserved(spec.Resources, sleepOf(spec))
 	switch {
 	case h.tooSmall(spec.Resources):
@@ -51,7 +69,7 @@ const epsilon = 1e-9
 
 // takes is refuses without the words.
 func (h *host) takes(spec *cluster.Spec) bool {
-	if h.cordon != nil {
+	if h.cordon != nil || h.drain != nil || h.distrust != nil {
 		return false
 	}
 	room, want := h.room(), reserved(spec.Resources, sleepOf(spec))
@@ -73,16 +91,18 @@ func (h *host) lacks(labels map[string]string) (string, bool) {
 	return first, first != ""
 }
 
+// oddness is how much fuller a host counts whose software is not the most
+// common.
+const oddness = 0.25
+
 // load is the share of the host's scarcest resource that is in use once the
 // instance is there; a host that has one of the tenant's already counts as
 // fuller than any that has none.
 func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
-	after, all := add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity
-	load := max(
-		float64(after.Memory)/float64(max(all.Memory, 1)),
-		after.CPU/max(all.CPU, epsilon),
-		float64(after.Pids)/float64(max(all.Pids, 1)),
-	)
+	load := shareOf(add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity)
+	if h.odd {
+		load += oddness
+	}
 	for _, p := range t.placed {
 		if p.host == h.name {
 			load++

@@ -7,7 +7,7 @@ var honoured = []string{
 	"Unit.Description", "Unit.Requires", "Unit.After", "Unit.Before", "Install.WantedBy",
 	"Slice.CPUQuota", "Slice.MemoryMax", "Slice.MemorySwapMax", "Slice.TasksMax",
 	"Slice.CPUAccounting", "Slice.MemoryAccounting", "Slice.TasksAccounting",
-	"Socket.ListenStream", "Socket.FileDescriptorName", "Socket.SocketUser", "Socket.SocketGroup",
+	"Socket.ListenStream", "Socket.FileDescriptorName", "Socket.Service", "Socket.SocketUser", "Socket.SocketGroup",
 	"Socket.SocketMode", "Socket.DirectoryMode", "Socket.Backlog", "Socket.NoDelay", "Socket.RemoveOnStop", "Socket.Slice",
 	"Service.Type", "Service.ExecStart", "Service.Slice", "Service.Environment",
 	"Service.Restart", "Service.RestartSec", "Service.TimeoutStopSec", "Service.KillMode", "Service.OOMScoreAdjust",

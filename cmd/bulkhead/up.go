@@ -78,7 +78,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer, etcd.Socket{Path: socket, Prefix: cluster.InstancesPrefix})
+	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer, etcd.Socket{Path: socket, Prefixes: []string{cluster.RoutesPrefix, cluster.InstancesPrefix}})
 	if err == nil {
 		err = admitProxy(socket)
 	}

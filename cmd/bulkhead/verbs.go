@@ -11,6 +11,7 @@ var verbs = []func(*app) *cobra.Command{
 	newRun,
 	newLogs,
 	newStatus,
+	newHost,
 	newImage,
 	newUp,
 	newDown,
