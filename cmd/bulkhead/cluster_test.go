@@ -393,7 +393,7 @@ func (m *members) allowances(t *testing.T) {
 	own := etcd.Watch(t.Context(), agent, cluster.HostPlacements("h2"), cluster.HostUnits("h2"), cluster.HostManifests("h2"), cluster.HostCopies("h2"))
 	<-seen
 	<-own
-	presence := etcd.NewPresence(agent, 10*time.Second)
+	presence := etcd.NewPresence(agent, 10*time.Second, cluster.HostKey("h2"))
 	defer presence.Close()
 	presence.Set(cluster.HostKey("h2"), []byte("{}"))
 	presence.Set(cluster.LoadKey("h2"), []byte("{}"))
