@@ -148,6 +148,9 @@ func harm(ctx context.Context, c fleet.Container, verb string) error {
 		return c.Pause(ctx)
 	case "unpause":
 		return c.Unpause(ctx)
+	case "thaw":
+		c.Thaw(ctx)
+		return nil
 	case "partition":
 		return c.Partition(ctx)
 	case "heal":
