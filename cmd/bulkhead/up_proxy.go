@@ -40,11 +40,13 @@ type proxyOptions struct {
 	address string // where other hosts' proxies reach it, host:port
 }
 
-// proxyWay is how a host's proxy reaches etcd.
+// proxyWay is how a host's proxy reaches etcd and other hosts' proxies, and how
+// these and clients over TLS reach it.
 type proxyWay struct {
-	args    []string
-	files   []string // that it may read
-	network bool     // it opens connections itself
+	args                  []string
+	files                 []string // that it may read
+	network               bool     // it opens connections itself
+	listenTLS, listenPeer []string
 }
 
 // proxyOverSocket is the way on a cluster of one machine.
@@ -66,7 +68,7 @@ func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services 
 		args = append(args, "--domain", o.domain)
 	}
 	rendered, err := units.RenderProxy(host, units.Proxy{
-		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID,
+		Binary: binary, Args: args, Listen: o.listen, ListenTLS: way.listenTLS, ListenPeer: way.listenPeer, UID: agent.ProxyUID, GID: host.ProxyGID,
 		Files: way.files, Network: way.network,
 	})
 	if err != nil {
@@ -84,8 +86,13 @@ func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services 
 	if err := services.Write(ctx, rendered...); err != nil {
 		return err
 	}
-	if err := services.Start(ctx, units.ProxySocket); err != nil {
-		return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen", "cannot start the proxy: %w", err)
+	for _, u := range rendered {
+		if u.Name == units.ProxyService {
+			continue
+		}
+		if err := services.Start(ctx, u.Name); err != nil {
+			return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen", "cannot start the proxy: %w", err)
+		}
 	}
 	if stale {
 		return services.Restart(ctx, units.ProxyService)
