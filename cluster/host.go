@@ -1,5 +1,7 @@
 package cluster
 
+import "time"
+
 // Inventory is what the operator knows of a host: the value of
 // [InventoryKey]. Where a host has one, its own word counts only within it: a
 // host that was taken over must not attract tenants by claiming a label or
@@ -10,6 +12,37 @@ type Inventory struct {
 	Memory  Bytes             `json:"memory,omitempty"`  // most that tenants may use of it; 0: as it says
 	CPU     float64           `json:"cpu,omitempty"`     // likewise, in cores promised
 	Pids    int               `json:"pids,omitempty"`    // likewise
+}
+
+// Limit returns what a host is taken for that claims to be h. Without an
+// inventory, nil, that is what it claims.
+func (i *Inventory) Limit(h Host) Host {
+	if i == nil {
+		return h
+	}
+	h.Labels = i.Labels
+	if i.Address != "" {
+		h.Address = i.Address
+	}
+	if i.Memory > 0 {
+		h.Capacity.Memory = min(h.Capacity.Memory, i.Memory)
+	}
+	if i.CPU > 0 {
+		h.Capacity.CPU = min(h.Capacity.CPU, i.CPU)
+	}
+	if i.Pids > 0 {
+		h.Capacity.Pids = min(h.Capacity.Pids, i.Pids)
+	}
+	return h
+}
+
+// Distrust is what the scheduler holds against a host that comes and goes: the
+// value of [DistrustKey]. Until then the host keeps what it has and gets
+// nothing new; deleting the key ends that.
+type Distrust struct {
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"`
+	Times  int       `json:"times"` // how often by now; each time it lasts longer
 }
 
 // Load says how busy a host's instances are: the value of [LoadKey]. Those

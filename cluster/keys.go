@@ -88,6 +88,14 @@ func TenantFunctions(tenant string) string { return FunctionsPrefix + tenant + "
 // TenantStatusKey is where the scheduler says what became of a tenant's spec.
 func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + tenant }
 
+// DistrustKey is where the scheduler says that it distrusts a host.
+func DistrustKey(host string) string { return StatusPrefix + "hosts/" + host }
+
+// HostBrakeKey stands while the scheduler moves nothing because most hosts
+// vanished at once: the value is a [Brake]. Deleting it says that they are
+// dead.
+const HostBrakeKey = StatusPrefix + "brake/hosts"
+
 // BrakeKey stands while the scheduler holds back the removal of many tenants
 // at once: the value is a [Brake]. Deleting it confirms the removal.
 const BrakeKey = StatusPrefix + "brake/tenants"

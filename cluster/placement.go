@@ -146,6 +146,8 @@ type Status struct {
 	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
 	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
 	Instances []string  `json:"instances,omitempty"`
+	Wanted    int       `json:"wanted,omitempty"` // instances, when they are more than the least
+	Scaled    string    `json:"scaled,omitempty"` // why so many
 	Time      time.Time `json:"time"`
 }
 
@@ -158,10 +160,10 @@ const (
 )
 
 // Brake says that removals are held back, and how to confirm them: the value
-// of [BrakeKey].
+// of [BrakeKey] and of [HostBrakeKey].
 type Brake struct {
-	Held   int       `json:"held"` // tenants whose spec is gone
-	Of     int       `json:"of"`   // tenants there were
+	Held   int       `json:"held"` // tenants whose spec is gone; hosts that are
+	Of     int       `json:"of"`   // tenants there were; hosts
 	Some   []string  `json:"some"` // the first of the held ones
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -10,10 +9,13 @@ import (
 	"bulkhead/internal/etcd"
 )
 
-// watched are the prefixes that a leader follows.
-var watched = []string{
-	cluster.TenantsPrefix, cluster.AppliedPrefix, cluster.HostsPrefix, cluster.CordonsPrefix,
-	cluster.PlacementsPrefix, cluster.UnitsPrefix, cluster.InstancesPrefix, cluster.StatusPrefix,
+// watched are the prefixes that a leader follows. Of functions and their
+// copies it lists the keys alone: all code together would fill its memory.
+var watched = []etcd.Prefix{
+	{Name: cluster.TenantsPrefix}, {Name: cluster.AppliedPrefix}, {Name: cluster.StatusPrefix},
+	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix}, {Name: cluster.LoadsPrefix},
+	{Name: cluster.PlacementsPrefix}, {Name: cluster.UnitsPrefix}, {Name: cluster.RoutesPrefix}, {Name: cluster.InstancesPrefix},
+	{Name: cluster.FunctionsPrefix, KeysOnly: true}, {Name: cluster.ManifestsPrefix}, {Name: cluster.CopiesPrefix, KeysOnly: true},
 }
 
 // apply takes a batch of the watch into the model and returns the model to go
@@ -26,26 +28,35 @@ func (s *snapshot) apply(b etcd.Batch, now time.Time) *snapshot {
 		next.early = decodeAll(b.Events)
 	}
 	for _, e := range b.Events {
-		next.event(e, now)
+		next.event(e, now, b.Snapshot)
 	}
 	next.revision, next.early = b.Revision, nil
 	if b.Snapshot {
-		next.inherit(s)
+		next.inherit(s, now)
 	}
 	return next
 }
 
 // inherit carries over what a list of etcd's keys can't tell.
-func (s *snapshot) inherit(old *snapshot) {
-	for name, h := range s.hosts {
-		if before := old.hosts[name]; before != nil && before.presence == nil {
-			h.gone = before.gone
+func (s *snapshot) inherit(old *snapshot, now time.Time) {
+	for name, before := range old.hosts {
+		if s.hosts[name] == nil && before.presence == nil && len(before.losses) == 0 && (before.off || !before.seen) {
+			continue
 		}
+		s.host(name, now).inherit(before, now)
 	}
 	for name, t := range s.tenants {
 		s.mark(name)
 		if before := old.tenants[name]; before != nil {
 			t.released = before.released
+			if t.demand, t.scale, t.scaled = before.demand, before.scale, before.scaled; t.demand != nil {
+				s.active[name] = true
+			}
+			for name, f := range t.functions {
+				if was := before.functions[name]; was != nil && was.revision == f.revision {
+					f.checked, f.wrong = was.checked, was.wrong
+				}
+			}
 			s.brake.count(t)
 		}
 	}
@@ -55,19 +66,39 @@ func (s *snapshot) inherit(old *snapshot) {
 	}
 }
 
-func (s *snapshot) event(e etcd.Event, now time.Time) {
+// inherit carries over a host's history.
+func (h *host) inherit(before *host, now time.Time) {
+	h.seen = h.seen || before.seen
+	h.losses, h.strikes, h.trusted = before.losses, max(h.strikes, before.strikes), before.trusted
+	switch {
+	case before.presence == nil:
+		h.gone, h.off, h.confirmed = before.gone, before.off, before.confirmed
+		if h.presence != nil {
+			h.off, h.confirmed = false, false
+		}
+	case h.presence == nil:
+		h.lost(now)
+	default:
+		h.back = before.back
+	}
+}
+
+func (s *snapshot) event(e etcd.Event, now time.Time, listed bool) {
 	for _, prefix := range watched {
-		if rest, ok := strings.CutPrefix(e.Key, prefix); ok && rest != "" {
-			s.route(prefix, rest, e, now)
+		if rest, ok := strings.CutPrefix(e.Key, prefix.Name); ok && rest != "" {
+			if first, second, ok := strings.Cut(rest, "/"); ok {
+				s.seePair(prefix.Name, first, second, e, now, listed)
+			}
+			s.seeOne(prefix.Name, rest, e, now)
 			return
 		}
 	}
 }
 
-// route hands an event to what keeps its kind of key. Keys that don't have
-// the form of theirs are nobody's and left alone.
-func (s *snapshot) route(prefix, rest string, e etcd.Event, now time.Time) {
-	first, second, two := strings.Cut(rest, "/")
+// seeOne hands an event to what keeps its kind of key, which has one name
+// after the prefix. Keys that don't have the form of theirs are nobody's and
+// left alone.
+func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 	switch prefix {
 	case cluster.TenantsPrefix:
 		s.seeTenant(rest, e)
@@ -76,20 +107,36 @@ func (s *snapshot) route(prefix, rest string, e etcd.Event, now time.Time) {
 	case cluster.HostsPrefix:
 		s.seeHost(rest, e, now)
 	case cluster.CordonsPrefix:
-		s.seeCordon(rest, e, now)
+		s.seeReason(rest, e, now, cordonOf)
+	case cluster.DrainsPrefix:
+		s.seeReason(rest, e, now, drainOf)
+	case cluster.LoadsPrefix:
+		s.seeLoad(rest, e, now)
+	case cluster.InventoryPrefix:
+		s.seeInventory(rest, e, now)
 	case cluster.StatusPrefix:
-		s.seeStatus(rest, e)
+		s.seeStatus(rest, e, now)
+	}
+}
+
+// seePair is seeOne for keys with more names than one.
+func (s *snapshot) seePair(prefix, first, second string, e etcd.Event, now time.Time, listed bool) {
+	switch prefix {
 	case cluster.PlacementsPrefix:
-		if two {
-			s.seePlacement(first, second, e, now)
-		}
+		s.seePlacement(first, second, e, now)
 	case cluster.UnitsPrefix:
-		if two {
-			s.seeUnit(first, second, e)
-		}
+		s.seeUnit(first, second, e)
+	case cluster.RoutesPrefix:
+		s.seeRoute(first, second, e)
 	case cluster.InstancesPrefix:
-		if two {
-			s.seeInstance(first, second, e)
+		s.seeInstance(first, second, e)
+	case cluster.FunctionsPrefix:
+		s.seeFunction(first, second, e, listed)
+	case cluster.ManifestsPrefix:
+		s.seeManifest(first, second, e)
+	case cluster.CopiesPrefix:
+		if tenant, function, ok := strings.Cut(second, "/"); ok {
+			s.seeCopy(first, tenant, function, e)
 		}
 	}
 }
@@ -119,39 +166,6 @@ func (s *snapshot) seeApplied(name string, e etcd.Event) {
 		s.mark(name)
 	}
 	s.brake.count(t)
-}
-
-func (s *snapshot) seeHost(name string, e etcd.Event, now time.Time) {
-	h := s.host(name, now)
-	defer s.markHost(h)
-	s.index = nil
-	if e.Deleted {
-		h.presence, h.gone = nil, now
-		if h.empty() {
-			delete(s.hosts, name)
-		}
-		return
-	}
-	var presence cluster.Host
-	if err := json.Unmarshal(e.Value, &presence); err != nil || presence.Name != name {
-		slog.Warn("a host's presence cannot be read, keeping the last good one", "host", name, "error", err)
-		return
-	}
-	h.presence, h.off = &presence, false
-}
-
-func (s *snapshot) seeCordon(name string, e etcd.Event, now time.Time) {
-	h := s.host(name, now)
-	s.markWaiting() // they have more to choose from, or another reason
-	if e.Deleted {
-		h.cordon = nil
-		if h.empty() {
-			delete(s.hosts, name)
-		}
-		return
-	}
-	reason := string(e.Value)
-	h.cordon = &reason
 }
 
 func (s *snapshot) seePlacement(host, instance string, e etcd.Event, now time.Time) {

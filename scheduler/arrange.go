@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -15,32 +16,85 @@ import (
 func (c *change) arrange() {
 	c.settle()
 	if c.force == nil {
+		c.deliver()
 		c.status(c.statusOf(cluster.PhaseInvalid))
 		return
 	}
 	spec := &c.force.spec
-	want := max(spec.Replicas.Min, 1)
+	want := c.tenant.wanted(spec.Replicas)
+	c.wanted = want
 	stay, leave := c.sort(spec)
-	if len(stay) > want {
-		for _, p := range stay[want:] {
-			c.delete(p)
-		}
-		stay = stay[:want]
-	}
-	for _, p := range stay {
-		c.update(p, spec)
-	}
+	stay, leave = c.keep(stay, leave, want, spec)
 	missing := want - len(stay)
 	for ; missing > 0 && c.place(spec, leave); missing-- {
 	}
+	for i, p := range leave {
+		leave[i] = c.refresh(p, spec)
+	}
 	c.release(stay, leave, want)
+	c.deliver()
 	phase := cluster.PhasePlaced
 	delete(c.waiting, c.tenant.name)
 	if missing > 0 {
-		phase = cluster.PhaseWaiting
 		c.waiting[c.tenant.name] = true
+		if want-missing < least(spec.Replicas) {
+			phase = cluster.PhaseWaiting
+		}
 	}
 	c.status(c.statusOf(phase))
+}
+
+// keep brings the placements that may stay in line with the spec, one after
+// the other, since each takes room from the next, and removes those beyond
+// want.
+func (c *change) keep(stay, leave []*placed, want int, spec *cluster.Spec) (kept, left []*placed) {
+	surplus := stay[min(want, len(stay)):]
+	for _, p := range stay[:len(stay)-len(surplus)] {
+		if why := c.unfit(p, spec); why != "" {
+			leave = append(leave, c.leaves(p, why))
+			continue
+		}
+		p.leaving = time.Time{}
+		kept = append(kept, c.update(p, spec))
+	}
+	serving := c.serving(kept)
+	for _, p := range surplus {
+		switch {
+		case serving >= want && c.unready(p) == 0 && !c.othersTake(p, kept, spec.Replicas.Concurrency):
+			p.leaving = time.Time{}
+			kept = append(kept, p) // the load is not as even as its average
+			c.timed[c.tenant.name] = true
+		case serving >= want:
+			c.retire(p)
+		case c.returning(kept) && c.unfit(p, spec) == "":
+			// Whichever of a host that came back and a replacement elsewhere
+			// serves first stays: nothing that is ready is thrown away.
+			kept = append(kept, c.update(p, spec))
+			c.timed[c.tenant.name] = true
+		default:
+			c.delete(p)
+		}
+	}
+	return kept, leave
+}
+
+// serving counts the placements whose instances take requests.
+func (c *change) serving(of []*placed) (n int) {
+	for _, p := range of {
+		n += 1 - c.unready(p)
+	}
+	return n
+}
+
+// returning says whether one that doesn't serve is on a host that came back
+// less than the grace ago.
+func (c *change) returning(of []*placed) bool {
+	for _, p := range of {
+		if h := c.hosts[p.host]; c.unready(p) == 1 && h.presence != nil && c.now.Sub(h.back) < c.grace {
+			return true
+		}
+	}
+	return false
 }
 
 // settle decides which spec is in force, and keeps it where it is found again
@@ -70,18 +124,32 @@ func (c *change) settle() {
 func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 	for _, p := range c.ordered() {
 		if why := c.unfit(p, spec); why != "" {
-			c.leaving = append(c.leaving, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
-			leave = append(leave, p)
+			leave = append(leave, c.leaves(p, why))
 		} else {
 			stay = append(stay, p)
 		}
 	}
-	// When there are too many, those not ready go first, and of them those
-	// whose host is away.
+	// When there are too many, those not ready go first, of them those whose
+	// host is away, then who is leaving already, has less to do or is newer.
 	slices.SortStableFunc(stay, func(a, b *placed) int {
-		return cmp.Or(cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)))
+		return cmp.Or(
+			cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(going(a), going(b)),
+			cmp.Compare(c.busy(b), c.busy(a)), cmp.Compare(a.created, b.created))
 	})
 	return stay, leave
+}
+
+// leaves notes why a placement must leave.
+func (c *change) leaves(p *placed, why string) *placed {
+	c.leaving = append(c.leaving, fmt.Sprintf("%s leaves %s: %s", p.Instance, p.host, why))
+	return p
+}
+
+func going(p *placed) int {
+	if p.leaving.IsZero() {
+		return 0
+	}
+	return 1
 }
 
 func (c *change) away(p *placed) int {
@@ -108,11 +176,14 @@ func (c *change) ordered() []*placed {
 }
 
 // unfit says why a placement can't stay where it is, or "". A host that is
-// gone for less than the grace is waited for; a cordon moves nobody.
+// gone for less than the grace is waited for; neither a cordon nor distrust
+// moves anybody.
 func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	h := c.hosts[p.host]
 	switch {
-	case h.writtenOff(c.now, c.grace):
+	case h.drain != nil:
+		return "the host is drained: " + *h.drain
+	case h.off:
 		return fmt.Sprintf("the host has been gone for more than %s", c.grace)
 	case h.presence == nil:
 		return ""
@@ -123,9 +194,7 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if !grows(spec.Resources, p.Resources) && !grows(reserved(spec.Resources, sleepOf(spec)), p.reserved()) {
 		return ""
 	}
-	uncordoned := *h
-	uncordoned.cordon = nil
-	return uncordoned.refuses(spec, p.reserved())
+	return h.short(spec, p.reserved())
 }
 
 func grows(want, has cluster.Resources) bool {
@@ -137,6 +206,9 @@ func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
 	h, why := c.choose(c.tenant, n, spec)
 	if h == nil {
+		if all := c.indexed().all; len(leave) > 0 && len(all) == 1 && all[0].name == leave[0].host && all[0].drain != nil {
+			why = "there is nowhere to go, " + all[0].name + " is the only host present"
+		}
 		c.reasons = append(c.reasons, fmt.Sprintf("%s waits: %s", cluster.InstanceName(c.tenant.name, n), why))
 		return false
 	}
@@ -170,34 +242,59 @@ func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster
 // update brings what a placement says in line with the spec and the host's
 // image. While its host is gone, image and resources stay: nobody is there to
 // change them, and the room is unknown.
-func (c *change) update(p *placed, spec *cluster.Spec) {
+func (c *change) update(p *placed, spec *cluster.Spec) *placed {
 	h := c.hosts[p.host]
 	if h.presence == nil {
-		return
+		return p
 	}
 	_, n, _ := cluster.ParseInstance(p.Instance)
 	next := c.content(h, n, spec, p.Reason)
 	if next.Reason == "" {
 		next.Reason = "found here"
 	}
-	if !reflect.DeepEqual(next, p.Placement) {
-		c.put(&placed{host: p.host, created: p.created, Placement: next})
-	}
+	return c.rewrite(p, next)
 }
 
-// release removes the placements that must leave, once as many as wanted are
-// ready without them.
+// refresh is update for one that must leave but may have to wait for that: all
+// but what it takes of its host.
+func (c *change) refresh(p *placed, spec *cluster.Spec) *placed {
+	h := c.hosts[p.host]
+	if h.presence == nil {
+		return p
+	}
+	_, n, _ := cluster.ParseInstance(p.Instance)
+	next := c.content(h, n, spec, p.Reason)
+	next.Resources, next.Sleep = p.Resources, p.Sleep
+	return c.rewrite(p, next)
+}
+
+func (c *change) rewrite(p *placed, next cluster.Placement) *placed {
+	if reflect.DeepEqual(next, p.Placement) {
+		return p
+	}
+	if q := (&placed{host: p.host, created: p.created, leaving: p.leaving, Placement: next}); c.put(q) {
+		return q
+	}
+	return p
+}
+
+// release removes the placements that must leave, as far as those that serve
+// without them are as many as wanted. Until then they go on.
 func (c *change) release(stay, leave []*placed, want int) {
-	ready := 0
-	for _, p := range stay {
-		ready += 1 - c.unready(p)
-	}
-	if ready < want {
-		c.reasons = append(c.leaving, c.reasons...)
-		return
-	}
+	slices.SortStableFunc(leave, func(a, b *placed) int { return cmp.Compare(c.unready(b), c.unready(a)) })
+	serving := c.serving(stay) + c.serving(leave)
+	held := false
 	for _, p := range leave {
-		c.delete(p)
+		without := serving - (1 - c.unready(p))
+		if without < want {
+			held, p.leaving = true, time.Time{}
+			continue
+		}
+		serving = without
+		c.retire(p)
+	}
+	if held {
+		c.reasons = append(c.leaving, c.reasons...)
 	}
 }
 
@@ -207,7 +304,7 @@ func (c *change) put(p *placed) bool {
 		c.reasons = append(c.reasons, fmt.Sprintf("%s on %s: %v", p.Instance, p.host, err))
 		return false
 	}
-	p.json = mustMarshal(p.Placement)
+	p.json = marshalled(p.Placement)
 	p.sum = sum(p.json)
 	c.snapshot.put(p, c.now)
 	return true

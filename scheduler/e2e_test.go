@@ -274,3 +274,35 @@ func TestThroughRestartAndCompaction(t *testing.T) {
 	}
 	w.until("all of many placed", w.placed(names...))
 }
+
+func TestFunctionsReachTheirHosts(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	w := newWorld(t, cli)
+	big := `{"code":"` + strings.Repeat("x", 1<<20) + `"}`
+	w.put(cluster.FunctionKey("acme", "big"), big) // before anybody follows it: it must be read
+	w.put(cluster.FunctionKey("acme", "hello"), code(1))
+	run(t, cli, "s1", nil)
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	w.put(cluster.TenantKey("acme"), specJSON(""))
+	manifest := func() (m cluster.Manifest) {
+		_ = json.Unmarshal([]byte(w.keys[cluster.ManifestKey("h1", "acme")]), &m)
+		return m
+	}
+	w.until("both delivered", func() bool { return len(manifest().Functions) == 2 })
+	if len(w.keys[cluster.CopyKey("h1", "acme", "big")]) < len(big) {
+		t.Error("the manifest came before the copy")
+	}
+	r, err := cli.Put(t.Context(), cluster.FunctionKey("acme", "hello"), code(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("a deployment delivered", func() bool { return manifest().Revision >= r.Header.Revision })
+	var c cluster.Copy
+	if _ = json.Unmarshal([]byte(w.keys[cluster.CopyKey("h1", "acme", "hello")]), &c); string(c.Function) != code(2) || c.Source != r.Header.Revision {
+		t.Errorf("copy %+v", c)
+	}
+	if w.keys[cluster.RouteKey("h1", "acme.0")] == "" {
+		t.Error("no route")
+	}
+}

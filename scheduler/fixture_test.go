@@ -24,6 +24,7 @@ type fixture struct {
 	now      time.Time
 	model    *snapshot
 	writes   []etcd.Op // since the last call of wrote
+	reads    int       // functions read by themselves
 }
 
 const grace = 30 * time.Second
@@ -74,7 +75,11 @@ func (f *fixture) del(keys ...string) {
 func (f *fixture) relist() {
 	b := etcd.Batch{Snapshot: true, Revision: f.revision}
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
-		b.Events = append(b.Events, etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key], Created: f.created[key]})
+		e := etcd.Event{Key: key, Value: []byte(f.keys[key]), Revision: f.modified[key], Created: f.created[key]}
+		if strings.HasPrefix(key, cluster.FunctionsPrefix) || strings.HasPrefix(key, cluster.CopiesPrefix) {
+			e.Value = nil // as they are followed
+		}
+		b.Events = append(b.Events, e)
 	}
 	f.model = f.model.apply(b, f.now)
 }
@@ -83,13 +88,16 @@ func (f *fixture) relist() {
 func (f *fixture) settle() {
 	f.t.Helper()
 	f.model.tick(f.now, grace)
-	for round := 0; len(f.model.dirty) > 0; round++ {
+	for round := 0; len(f.model.dirty)+len(f.model.outbox) > 0; round++ {
 		if round == 20 {
 			f.t.Fatal("planning does not come to rest")
 		}
 		groups := f.model.plan(f.now, grace, 1000)
 		written := map[string]bool{}
 		for _, group := range groups {
+			if !etcd.Fits(group) {
+				f.t.Fatalf("a group of %d writes, with %s, does not fit a transaction", len(group), group[0].Key)
+			}
 			for _, op := range group {
 				if written[op.Key] {
 					f.t.Fatalf("two groups write %s", op.Key)
@@ -99,7 +107,17 @@ func (f *fixture) settle() {
 			f.writes = append(f.writes, group...)
 			f.apply(group...)
 		}
+		f.read()
 	}
+}
+
+// read gives the model the functions that it lacks.
+func (f *fixture) read() {
+	for key := range f.model.unread {
+		f.reads++
+		f.model.loaded(key, []byte(f.keys[key]), f.modified[key])
+	}
+	f.model.again()
 }
 
 // wait moves the clock.
@@ -129,8 +147,16 @@ func (f *fixture) host(h cluster.Host) { f.put(cluster.HostKey(h.Name), h) }
 
 func (f *fixture) tenant(name, more string) { f.put(cluster.TenantKey(name), specJSON(more)) }
 
-// ready has the agents report every placement as ready.
+// ready has the agents report every placement as ready, and lets those go
+// that then leave.
 func (f *fixture) ready() {
+	f.t.Helper()
+	f.allServe()
+	f.wait(leaveFor)
+}
+
+// allServe has the agents report every placement as ready.
+func (f *fixture) allServe() {
 	f.t.Helper()
 	for _, key := range slices.Sorted(maps.Keys(f.keys)) {
 		if n, ok := cluster.SplitKey(key, cluster.PlacementsPrefix, 2); ok && f.keys[cluster.HostKey(n[0])] != "" {
@@ -138,6 +164,14 @@ func (f *fixture) ready() {
 			f.put(cluster.InstanceKey(n[0], n[1]), cluster.Instance{Tenant: tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: f.modified[key]})
 		}
 	}
+	f.settle()
+}
+
+// serve has an agent report one instance as ready.
+func (f *fixture) serve(host, instance string) {
+	f.t.Helper()
+	tenant, _, _ := cluster.ParseInstance(instance)
+	f.put(cluster.InstanceKey(host, instance), cluster.Instance{Tenant: tenant, Instance: instance, Host: host, Phase: cluster.Ready, Placement: f.modified[cluster.PlacementKey(host, instance)]})
 	f.settle()
 }
 

@@ -21,16 +21,19 @@ func lead(ctx context.Context, cli *clientv3.Client, fence etcd.Fence, o Options
 	l := &loop{cli: cli, fence: fence, Options: o, model: newSnapshot()}
 	for {
 		err := l.round(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, etcd.ErrFenced):
-			return err
-		}
-		o.Log.Warn("scheduler reads everything again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryAfter):
+		// Nothing that may still be on its way may be written after the next
+		// list.
+		for again := true; again; {
+			o.Log.Warn("scheduler reads everything again", "error", err)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(retryAfter):
+			}
+			if err = l.fence.Renew(ctx, cli); errors.Is(err, etcd.ErrFenced) {
+				return err
+			}
+			again = err != nil
 		}
 	}
 }
@@ -48,7 +51,7 @@ type loop struct {
 // round follows the keys from one list to the next failed write.
 func (l *loop) round(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := etcd.Watch(ctx, l.cli, watched...)
+	batches := etcd.Follow(ctx, l.cli, watched...)
 	defer func() {
 		cancel()
 		for range batches { // until the watch has ended
@@ -83,27 +86,30 @@ func (l *loop) take(b etcd.Batch) {
 
 // settle plans and writes once the model has caught up with our last write.
 func (l *loop) settle(ctx context.Context) error {
-	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty) > 0 {
+	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty)+len(l.model.outbox) > 0 {
 		groups := l.model.plan(time.Now(), l.Grace, atOnce)
-		if len(groups) == 0 {
-			continue
+		if len(groups) > 0 {
+			revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
+			if err != nil {
+				return fmt.Errorf("cannot write the plan: %w", err)
+			}
+			l.wrote = revision
 		}
-		revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
-		if err != nil {
-			return fmt.Errorf("cannot write the plan: %w", err)
+		if err := l.read(ctx); err != nil {
+			return err
 		}
-		l.wrote = revision
 	}
 	return nil
 }
 
 // tick marks what time alone changes: tenants of hosts whose grace has run
-// out.
+// out, and those that wait for a moment to pass.
 func (s *snapshot) tick(now time.Time, grace time.Duration) {
-	for _, h := range s.hosts {
-		if h.presence == nil && !h.off && h.writtenOff(now, grace) {
-			h.off = true
-			s.markHost(h)
-		}
+	for name := range s.timed {
+		s.mark(name)
 	}
+	clear(s.timed)
+	s.writeOff(now, grace)
+	s.judge(now)
+	s.scale(now)
 }

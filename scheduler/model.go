@@ -2,7 +2,9 @@ package scheduler
 
 import (
 	"hash/maphash"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"bulkhead/cluster"
@@ -22,15 +24,21 @@ type snapshot struct {
 	// those that wait often want the same.
 	full map[string]string
 	// early are specs decoded before their turn, while a list is taken in.
-	early map[string]*specRecord
-	brake brake
+	early  map[string]*specRecord
+	brake  brake
+	losses losses
+	active map[string]bool    // tenants that have something to do, or had
+	outbox map[string]etcd.Op // to be written, of no tenant
+	// timed are tenants for which time alone changes something.
+	timed  map[string]bool
+	unread map[string]reading // functions' values that are needed, by key
 }
 
 func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
-		brake: brake{gone: map[string]bool{}},
+		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, active: map[string]bool{}, unread: map[string]reading{},
 	}
 }
 
@@ -43,8 +51,17 @@ type tenant struct {
 	placed   map[string]*placed          // by host/instance
 	seen     map[string]cluster.Instance // by host/instance
 	units    map[string]uint64           // by host/unit: a hash of its text
-	released bool                        // its removal has been confirmed
-	class    class                       // as the brake has counted it
+	routes   map[string]cluster.Route    // by host/instance
+	// functions are the tenant's own, by name; nil: it has none. delivered is
+	// what hosts have of them.
+	functions map[string]*function
+	delivered map[string]*delivery
+	demand    *demand // nil: it has had nothing to do
+	scale     int     // instances that it calls for; 0: no more than the least
+	scaled    string  // why so many
+	removed   int64   // revision at which one was last removed, as we saw it
+	released  bool    // its removal has been confirmed
+	class     class   // as the brake has counted it
 }
 
 // specRecord is a spec, decoded.
@@ -71,27 +88,51 @@ func (r *specRecord) again(tenant string, e etcd.Event) *specRecord {
 type placed struct {
 	host string
 	cluster.Placement
-	json      []byte // until it is written
-	sum       uint64 // hash of its JSON
-	created   int64  // revision at which it came here; unseen until it comes back to us
+	json      []byte    // until it is written
+	sum       uint64    // hash of its JSON
+	created   int64     // revision at which it came here; unseen until it comes back to us
+	leaving   time.Time // since when its route says so; zero: it doesn't
 	rendering rendering
 }
 
 // unseen is later than any revision.
 const unseen = math.MaxInt64
 
-// host is a host that is present, cordoned, or at least has placements.
+// host is a host that is present, or of which something else is known.
 type host struct {
-	name     string
-	presence *cluster.Host // nil: it has none
-	gone     time.Time     // since when it has none, as this leader saw it
-	off      bool          // it has been seen to be written off
-	cordon   *string       // the reason; nil: not cordoned
-	used     cluster.Resources
-	placed   map[string]*placed // by instance
+	name      string
+	claim     *cluster.Host      // its presence as it has it; nil: it has none
+	inventory *cluster.Inventory // what the operator knows of it; nil: nothing
+	presence  *cluster.Host      // what it is taken for, from both; nil: it is gone
+	address   string             // of its proxy, the last known
+	gone      time.Time          // since when it has no presence, as this leader saw it
+	back      time.Time          // since when it has one
+	off       bool               // it has been seen to be written off
+	seen      bool               // it had a presence
+	confirmed bool               // someone said that it is dead
+	losses    []time.Time        // when it lost its presence lately
+	distrust  *cluster.Distrust  // nil: it is trusted
+	strikes   int                // how often it was distrusted
+	trusted   time.Time          // since when it is again
+	cordon    *string            // the reason; nil: not cordoned
+	drain     *string            // the reason; nil: not drained
+	used      cluster.Resources
+	placed    map[string]*placed // by instance
+	busy      map[string]float64 // requests in flight, by instance; those not in it have none
 }
 
-func (h *host) empty() bool { return h.presence == nil && h.cordon == nil && len(h.placed) == 0 }
+func (h *host) empty() bool {
+	return h.claim == nil && h.inventory == nil && h.cordon == nil && h.drain == nil && len(h.placed) == 0 &&
+		h.distrust == nil && len(h.losses) == 0 && len(h.busy) == 0 && (h.off || !h.seen)
+}
+
+// drop forgets a host of which nothing is left.
+func (s *snapshot) drop(h *host) {
+	if h.empty() {
+		delete(s.hosts, h.name)
+		s.index = nil
+	}
+}
 
 // writtenOff says whether the host has been without presence for the grace.
 func (h *host) writtenOff(now time.Time, grace time.Duration) bool {
@@ -104,6 +145,7 @@ func (s *snapshot) tenant(name string) *tenant {
 		t = &tenant{
 			name: name, placed: map[string]*placed{},
 			seen: map[string]cluster.Instance{}, units: map[string]uint64{},
+			routes: map[string]cluster.Route{}, delivered: map[string]*delivery{},
 		}
 		s.tenants[name] = t
 	}
@@ -143,6 +185,9 @@ func (s *snapshot) put(p *placed, now time.Time) {
 	h.placed[p.Instance] = p
 	h.used = add(h.used, p.reserved(), 1)
 	s.tenant(p.Tenant).placed[p.host+"/"+p.Instance] = p
+	if h.busy[p.Instance] > 0 {
+		s.active[p.Tenant] = true
+	}
 }
 
 // remove takes a placement out of the model, if it is there.
@@ -155,9 +200,7 @@ func (s *snapshot) remove(hostName, tenantName, instance string) {
 	clear(s.full)
 	delete(h.placed, instance)
 	delete(s.tenant(tenantName).placed, hostName+"/"+instance)
-	if h.empty() {
-		delete(s.hosts, hostName)
-	}
+	s.drop(h)
 }
 
 // sleepers is how many instances that may go dormant share what one of them
@@ -181,6 +224,8 @@ func add(a, b cluster.Resources, sign int) cluster.Resources {
 	a.Pids += b.Pids * sign
 	return a
 }
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 var seed = maphash.MakeSeed()
 

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -38,9 +39,17 @@ func (t *tenant) ready(p *placed) bool {
 	return in.Phase.Serves() && in.Placement >= p.created
 }
 
-func (s *snapshot) seeStatus(rest string, e etcd.Event) {
-	if cluster.StatusPrefix+rest == cluster.BrakeKey {
+func (s *snapshot) seeStatus(rest string, e etcd.Event, now time.Time) {
+	switch cluster.StatusPrefix + rest {
+	case cluster.BrakeKey:
 		s.seeBrake(e)
+		return
+	case cluster.HostBrakeKey:
+		s.seeHostBrake(e)
+		return
+	}
+	if host, ok := strings.CutPrefix(rest, "hosts/"); ok {
+		s.seeDistrust(host, e, now)
 		return
 	}
 	name, ok := strings.CutPrefix(rest, "tenants/")
@@ -60,4 +69,5 @@ func (s *snapshot) seeStatus(rest string, e etcd.Event) {
 		s.mark(name)
 	}
 	t.status = &st
+	s.resume(t)
 }

@@ -23,9 +23,27 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	if label, ok := h.lacks(spec.Placement.Labels); ok {
 		return fmt.Sprintf("%s has no %s=%s", h.name, label, spec.Placement.Labels[label])
 	}
-	if h.cordon != nil {
-		return h.name + " is cordoned"
+	if why := h.closed(); why != "" {
+		return h.name + " " + why
 	}
+	return h.short(spec, back)
+}
+
+// closed says why the host takes nothing new, or "".
+func (h *host) closed() string {
+	switch {
+	case h.drain != nil:
+		return "is drained"
+	case h.cordon != nil:
+		return "is cordoned"
+	case h.distrust != nil:
+		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.Format("15:04"), h.distrust.Reason)
+	}
+	return ""
+}
+
+// short says what the host has too little of for an instance, or "".
+func (h *host) short(spec *cluster.Spec, back cluster.Resources) string {
 	room, want := add(h.room(), back, 1), reserved(spec.Resources, sleepOf(spec))
 	switch {
 	case h.tooSmall(spec.Resources):
@@ -51,7 +69,7 @@ const epsilon = 1e-9
 
 // takes is refuses without the words.
 func (h *host) takes(spec *cluster.Spec) bool {
-	if h.cordon != nil {
+	if h.cordon != nil || h.drain != nil || h.distrust != nil {
 		return false
 	}
 	room, want := h.room(), reserved(spec.Resources, sleepOf(spec))

@@ -27,6 +27,10 @@ func (s *snapshot) plan(now time.Time, grace time.Duration, most int) [][]etcd.O
 	if op != nil {
 		groups = append(groups, []etcd.Op{*op})
 	}
+	for _, key := range sorted(s.outbox) {
+		groups = append(groups, []etcd.Op{s.outbox[key]})
+	}
+	clear(s.outbox)
 	for _, name := range s.next(most) {
 		delete(s.dirty, name)
 		if t := s.tenants[name]; t != nil {
@@ -71,10 +75,13 @@ type change struct {
 	tenant  *tenant
 	force   *specRecord // the spec in force; nil: none
 	applied int64       // its revision
+	wanted  int         // instances that there are to be
 	deletes []*placed
 	other   []etcd.Op // applied spec and status
-	leaving []string  // why instances leave where they are
-	reasons []string  // why instances are not where they should be
+	groups  [][]etcd.Op
+	reading bool     // it is planned again once its functions are read
+	leaving []string // why instances leave where they are
+	reasons []string // why instances are not where they should be
 }
 
 // erase removes all that there is of a tenant but its functions.
@@ -83,6 +90,7 @@ func (c *change) erase() {
 	for _, p := range c.ordered() {
 		c.delete(p)
 	}
+	c.deliver()
 	if c.tenant.applied != nil {
 		c.tenant.applied = nil
 		c.brake.count(c.tenant)
@@ -96,6 +104,7 @@ func (c *change) erase() {
 
 // held changes nothing but says so.
 func (c *change) held() {
+	c.deliver()
 	status := c.statusOf(cluster.PhaseHeld)
 	status.Error = "its spec is gone, and so are many others at once: see " + cluster.BrakeKey
 	c.status(status)

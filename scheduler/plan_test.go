@@ -181,6 +181,8 @@ func TestRemoval(t *testing.T) {
 	if len(f.keys) != 2 {
 		t.Errorf("left: %v", f.keys)
 	}
+	f.del(cluster.FunctionKey("acme", "hello"))
+	f.settle()
 	if f.model.tenants["acme"] != nil || len(f.model.hosts["h1"].placed) != 0 || f.model.hosts["h1"].used != (cluster.Resources{}) {
 		t.Error("the model still holds some of it")
 	}
@@ -281,7 +283,9 @@ func TestChangesInPlace(t *testing.T) {
 	f.ready()
 	f.tenant("acme", `"resources":{"memory":"2GiB"}`)
 	f.settle()
-	f.is("one less", f.where("acme"), "acme.0@h2")
+	f.is("one less, and that is said first", f.where("acme"), "acme.0@h2 acme.1@h2")
+	f.wait(leaveFor)
+	f.is("one less", f.where("acme"), "acme.1@h2")
 }
 
 func TestLabelsMove(t *testing.T) {

@@ -37,6 +37,7 @@ func TestRandomLives(t *testing.T) {
 				t.Fatalf("in life %d, step %d (touched %q)", life, step, touched)
 			}
 		}
+		f.wait(leaveFor)
 		if f.unsettled() {
 			continue
 		}
@@ -65,7 +66,7 @@ func (f *fixture) unsettled() bool {
 func (f *fixture) something(r *rand.Rand) (touched, lost string) {
 	tenant, host := fmt.Sprintf("t%d", r.IntN(8)), fmt.Sprintf("h%d", r.IntN(5))
 	zone := string("ab"[r.IntN(2)])
-	switch r.IntN(12) {
+	switch r.IntN(15) {
 	case 0, 1, 2:
 		f.tenant(tenant, []string{
 			"", `"replicas":{"min":3}`, `"resources":{"memory":"512MiB"}`, `"resources":{"cpu":2}`, `"resources":{"pids":500}`,
@@ -91,6 +92,18 @@ func (f *fixture) something(r *rand.Rand) (touched, lost string) {
 		return "", ""
 	case 10:
 		f.ready()
+		return "", ""
+	case 11:
+		f.put(cluster.DrainKey(host), "patching")
+		return "", ""
+	case 12:
+		f.del(cluster.DrainKey(host))
+		return "", ""
+	case 13:
+		f.put(cluster.FunctionKey(tenant, string("fg"[r.IntN(2)])), []string{`{"code":"1"}`, `{"code":2}`, `{"code":"3"}`}[r.IntN(3)])
+		return "", ""
+	case 14:
+		f.del(cluster.FunctionKey(tenant, string("fg"[r.IntN(2)])))
 		return "", ""
 	default:
 		f.wait(time.Duration(r.IntN(40)) * time.Second)
@@ -177,6 +190,16 @@ func (f *fixture) invariants() {
 		if strings.HasPrefix(key, cluster.UnitsPrefix) && !units[key] {
 			f.t.Errorf("%s belongs to no placement", key)
 		}
+		if n, ok := cluster.SplitKey(key, cluster.RoutesPrefix, 2); ok && names[n[1]] == "" {
+			f.t.Errorf("%s belongs to no placement", key)
+		}
+	}
+	for instance, host := range names {
+		if f.keys[cluster.RouteKey(host, instance)] == "" {
+			f.t.Errorf("%s on %s has no route", instance, host)
+		}
+		tenant, _, _ := cluster.ParseInstance(instance)
+		f.delivered(host, tenant)
 	}
 	for key := range units {
 		if f.keys[key] == "" {

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -47,13 +46,13 @@ func (c *change) render(p *placed) error {
 	return nil
 }
 
-// done turns what was decided into groups of writes. A placement and its units
-// are one group, so that an agent never finds the one without the other.
+// done turns what was decided into groups of writes. A placement, its units
+// and its route are one group, so that nobody finds the one without the other.
 func (c *change) done() [][]etcd.Op {
-	var groups [][]etcd.Op
+	groups := c.groups
 	needed := map[string]bool{} // host/unit
 	for _, p := range c.ordered() {
-		group := c.unitPuts(p, needed)
+		group := append(c.unitPuts(p, needed), c.routePuts(p)...)
 		if p.json != nil {
 			group = append(group, etcd.Put(cluster.PlacementKey(p.host, p.Instance), p.json))
 			p.json = nil
@@ -62,6 +61,7 @@ func (c *change) done() [][]etcd.Op {
 	}
 	for _, p := range c.deletes {
 		group := []etcd.Op{etcd.Delete(cluster.PlacementKey(p.host, p.Instance))}
+		group = append(group, c.routeDeletes(p.host, p.Instance)...)
 		groups = append(groups, c.unitDeletes(group, p.host, instanceUnits(p.Instance), needed))
 	}
 	for key := range c.tenant.units { // what no placement accounts for
@@ -70,7 +70,7 @@ func (c *change) done() [][]etcd.Op {
 			groups = append(groups, c.unitDeletes(nil, host, []string{name}, needed))
 		}
 	}
-	groups = append(groups, c.other)
+	groups = append(append(groups, c.strayRoutes()...), c.other)
 	c.forget()
 	return slices.DeleteFunc(groups, func(g []etcd.Op) bool { return len(g) == 0 })
 }
@@ -129,15 +129,8 @@ func instanceUnits(instance string) []string {
 // forget drops a tenant of which nothing is left.
 func (c *change) forget() {
 	t := c.tenant
-	if t.observed == nil && t.applied == nil && t.status == nil && len(t.placed) == 0 && len(t.units) == 0 && len(t.seen) == 0 {
+	if t.observed == nil && t.applied == nil && t.status == nil && len(t.placed) == 0 && len(t.units) == 0 && len(t.seen) == 0 &&
+		len(t.routes) == 0 && len(t.functions) == 0 && len(t.delivered) == 0 {
 		delete(c.tenants, t.name)
 	}
-}
-
-func mustMarshal(p cluster.Placement) []byte {
-	data, err := json.Marshal(p)
-	if err != nil {
-		panic("scheduler: a placement of texts and numbers must marshal: " + err.Error())
-	}
-	return data
 }

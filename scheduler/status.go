@@ -16,12 +16,15 @@ import (
 func (c *change) statusOf(phase string) cluster.Status {
 	s := cluster.Status{Phase: phase, Applied: c.applied, Reasons: c.reasons, Time: c.now.UTC().Truncate(time.Millisecond)}
 	if o := c.tenant.observed; o != nil {
-		s.Observed, s.Warnings = o.revision, cluster.Warnings(o.problems)
+		s.Observed, s.Warnings = o.revision, append(cluster.Warnings(o.problems), c.tenant.warnings()...)
 		if o.err != nil {
 			s.Phase, s.Error = cluster.PhaseInvalid, brief(o.err)
 		}
 	} else if old := c.tenant.status; old != nil {
 		s.Observed, s.Applied = old.Observed, old.Applied
+	}
+	if c.force != nil && c.wanted > least(c.force.spec.Replicas) {
+		s.Wanted, s.Scaled = c.wanted, c.tenant.scaled
 	}
 	for _, p := range c.ordered() {
 		s.Instances = append(s.Instances, p.Instance)
@@ -42,8 +45,11 @@ func brief(err error) string {
 	return text[:strings.LastIndexByte(text[:most], '\n')+1] + "… and more"
 }
 
-// status writes a status unless it says nothing new.
+// status writes a status unless it says nothing new, or not all yet.
 func (c *change) status(s cluster.Status) {
+	if c.reading {
+		return
+	}
 	if c.tenant.status != nil && sameStatus(*c.tenant.status, s) {
 		return
 	}

@@ -61,24 +61,21 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// report says of every placement that it is ready and has all functions, as
-// an agent would.
+// report says of every placement that it is ready and has the functions of its
+// manifest, as an agent would.
 func (s *site) report(ctx context.Context) {
-	functions := int64(0)
-	for b := range etcd.Watch(ctx, s.cli, cluster.PlacementsPrefix, cluster.FunctionsPrefix) {
-		for _, e := range b.Events {
-			functions = max(functions, e.Revision)
-		}
-		for _, e := range b.Events {
-			placements, _ := etcd.List(ctx, s.cli, cluster.PlacementsPrefix)
-			for _, p := range placements.Events {
-				n, _ := cluster.SplitKey(p.Key, cluster.PlacementsPrefix, 2)
-				tenant, _, _ := cluster.ParseInstance(n[1])
+	v := &view{}
+	for b := range etcd.Watch(ctx, s.cli, cluster.PlacementsPrefix, cluster.ManifestsPrefix) {
+		v.take(b)
+		under(v, cluster.PlacementsPrefix, 2, func(n []string, p cluster.Placement, e etcd.Event) {
+			if m, ok := get[cluster.Manifest](v, cluster.ManifestKey(n[0], p.Tenant)); ok {
 				data, _ := json.Marshal(cluster.Instance{
-					Tenant: tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: p.Revision, Functions: functions,
+					Tenant: p.Tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: e.Revision, Functions: m.Revision,
 				})
 				_, _ = s.cli.Put(ctx, cluster.InstanceKey(n[0], n[1]), string(data))
 			}
+		})
+		for _, e := range b.Events {
 			if n, ok := cluster.SplitKey(e.Key, cluster.PlacementsPrefix, 2); ok && e.Deleted {
 				_, _ = s.cli.Delete(ctx, cluster.InstanceKey(n[0], n[1]))
 			}
@@ -86,13 +83,15 @@ func (s *site) report(ctx context.Context) {
 	}
 }
 
-func (s *site) addHost() {
+func (s *site) addHost() { s.t.Helper(); s.addHostNamed("h1") }
+
+func (s *site) addHostNamed(name string) {
 	s.t.Helper()
 	data, _ := json.Marshal(cluster.Host{
-		Name: "h1", Capacity: cluster.Resources{Memory: cluster.GiB, CPU: 4, Pids: 1000}, Image: "sha256:one", Init: "systemd", Since: time.Now(),
+		Name: name, Labels: map[string]string{"zone": "a"}, Capacity: cluster.Resources{Memory: cluster.GiB, CPU: 4, Pids: 1000}, Image: "sha256:one", Init: "systemd", Since: time.Now(),
 		Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/usr/lib/bulkhead/bulkhead-runner"},
 	})
-	if _, err := s.cli.Put(s.t.Context(), cluster.HostKey("h1"), string(data)); err != nil {
+	if _, err := s.cli.Put(s.t.Context(), cluster.HostKey(name), string(data)); err != nil {
 		s.t.Fatal(err)
 	}
 }

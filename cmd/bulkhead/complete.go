@@ -25,6 +25,14 @@ func (a *app) completeFunctions(cmd *cobra.Command, args []string, typed string)
 	return a.completeTenants(cmd, args, typed)
 }
 
+// completeHosts completes a first argument with names of present hosts.
+func (a *app) completeHosts(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeKeys(cmd, cluster.HostsPrefix), cobra.ShellCompDirectiveNoFileComp
+}
+
 func (a *app) completeKeys(cmd *cobra.Command, prefix string) []string {
 	s, err := a.open(cmd.Context())
 	if err != nil {

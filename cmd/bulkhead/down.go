@@ -99,7 +99,7 @@ func (a *app) clean(ctx context.Context, o upOptions, log *slog.Logger) error {
 		return err
 	}
 	defer engine.Close()
-	services, closeServices, err := openServices(ctx, o, log)
+	services, closeServices, err := openServices(ctx, o.hostOptions, log)
 	if err != nil {
 		return err
 	}

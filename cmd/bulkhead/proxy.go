@@ -135,7 +135,7 @@ func together(flags string, values ...string) error {
 }
 
 func (a *app) serveProxy(ctx context.Context, ls proxyListeners, routes string, o proxy.Options) error {
-	cli, err := etcd.Open(etcd.Config{Endpoints: a.endpoints, CA: a.ca, Cert: a.cert, Key: a.key})
+	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,9 @@ func tenantText(w io.Writer, s *standing, spec *cluster.Spec) {
 				fmt.Fprintf(w, "%-10s %s\n", map[bool]string{true: "Wrong"}[i == 0], line)
 			}
 		}
+		if st.Scaled != "" {
+			fmt.Fprintf(w, "Scaled     %s\n", st.Scaled)
+		}
 		for _, warning := range st.Warnings {
 			fmt.Fprintf(w, "Warning    %s\n", warning)
 		}

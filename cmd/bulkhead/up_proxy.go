@@ -33,21 +33,41 @@ func admitProxy(socket string) error {
 	return nil
 }
 
+// proxyOptions say how a host's proxy serves.
+type proxyOptions struct {
+	listen  []string
+	domain  string
+	address string // where other hosts' proxies reach it, host:port
+}
+
+// proxyWay is how a host's proxy reaches etcd.
+type proxyWay struct {
+	args    []string
+	files   []string // that it may read
+	network bool     // it opens connections itself
+}
+
+// proxyOverSocket is the way on a cluster of one machine.
+func proxyOverSocket(run string) proxyWay {
+	socket := proxyEtcdSocket(run)
+	// The directory, not the socket, which is another one after a restart.
+	return proxyWay{args: []string{"--endpoints", "unix://" + socket}, files: []string{filepath.Dir(socket)}}
+}
+
 // startProxy has the proxy's units run, as they should be: its socket is held
 // by whoever runs units, so a proxy of another version takes over unnoticed.
-func startProxy(ctx context.Context, o upOptions, host cluster.Host, services agent.Services) error {
+func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services agent.Services, way proxyWay) error {
 	binary, err := installBinary("bulkhead", filepath.Join(o.state, "bin"))
 	if err != nil {
 		return err
 	}
-	args := []string{"proxy", "--host", host.Name, "--endpoints", "unix://" + proxyEtcdSocket(o.run), "--state", units.ProxyState(host.Paths)}
+	args := append([]string{"proxy", "--host", host.Name, "--state", units.ProxyState(host.Paths)}, way.args...)
 	if o.domain != "" {
 		args = append(args, "--domain", o.domain)
 	}
 	rendered, err := units.RenderProxy(host, units.Proxy{
 		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID,
-		// The directory, not the socket, which is another one after a restart.
-		Files: []string{filepath.Dir(proxyEtcdSocket(o.run))},
+		Files: way.files, Network: way.network,
 	})
 	if err != nil {
 		return err

@@ -26,6 +26,8 @@ var (
 const (
 	maxOps   = 128
 	maxBytes = 1 << 20
+	// maxLone is the most that an operation by itself may measure.
+	maxLone = 3<<19 - 4<<10
 	// inFlight transactions at a time keep etcd's group commit busy.
 	inFlight = 8
 )
@@ -43,17 +45,22 @@ func Put(key string, value []byte) Op { return Op{Key: key, Value: value} }
 // Delete removes a key.
 func Delete(key string) Op { return Op{Key: key, Delete: true} }
 
-func (o Op) size() int { return len(o.Key) + len(o.Value) + 32 }
-
-// Fence lets writes through only while a key is the one that was created at a
-// revision: an election's key while its holder leads.
-type Fence struct {
-	Key      string
-	Revision int64
+// Fits says whether operations can be one group.
+func Fits(ops []Op) bool {
+	return len(ops) <= maxOps && sizeOf(ops) <= maxBytes || len(ops) == 1 && sizeOf(ops) <= maxLone
 }
 
+func sizeOf(ops []Op) (size int) {
+	for _, op := range ops {
+		size += op.size()
+	}
+	return size
+}
+
+func (o Op) size() int { return len(o.Key) + len(o.Value) + 32 }
+
 // Commit writes groups of operations in as few transactions as fit, several
-// at a time. A group's operations take place together or not at all; between
+// at a time. A group's operations ([Fits]) take place together or not at all; between
 // groups there is no order, so two groups must not touch one key. With a fence,
 // every transaction is under it; nil writes without.
 //
@@ -61,10 +68,10 @@ type Fence struct {
 // [ErrAmbiguous] or [ErrTooLarge] (for that group alone: the others are
 // written); after the first two, groups not yet sent are left out.
 func Commit(ctx context.Context, cli *clientv3.Client, fence *Fence, groups ...[]Op) (int64, error) {
-	return commit(ctx, cli, fence, 0, groups)
+	return commit(ctx, cli, fence.holds(), 0, groups)
 }
 
-func commit(ctx context.Context, cli *clientv3.Client, fence *Fence, lease clientv3.LeaseID, groups [][]Op) (int64, error) {
+func commit(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, lease clientv3.LeaseID, groups [][]Op) (int64, error) {
 	transactions, err := pack(groups)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -105,15 +112,12 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 		if len(group) == 0 {
 			continue
 		}
-		more := 0
-		for _, op := range group {
-			more += op.size()
-		}
-		if len(group) > maxOps || more > maxBytes {
+		more := sizeOf(group)
+		if !Fits(group) {
 			err = errors.Join(err, fmt.Errorf("cannot write %s: %d operations, %d bytes: %w", group[0].Key, len(group), more, ErrTooLarge))
 			continue
 		}
-		if len(ops)+len(group) > maxOps || size+more > maxBytes {
+		if len(ops) > 0 && (len(ops)+len(group) > maxOps || size+more > maxBytes) {
 			transactions, ops, size = append(transactions, ops), nil, 0
 		}
 		ops, size = append(ops, group...), size+more
@@ -124,11 +128,7 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 	return transactions, err
 }
 
-func write(ctx context.Context, cli *clientv3.Client, fence *Fence, lease clientv3.LeaseID, ops []Op) (int64, error) {
-	txn := cli.Txn(ctx)
-	if fence != nil {
-		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(fence.Key), "=", fence.Revision))
-	}
+func write(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, lease clientv3.LeaseID, ops []Op) (int64, error) {
 	then := make([]clientv3.Op, len(ops))
 	for i, op := range ops {
 		switch {
@@ -138,7 +138,7 @@ func write(ctx context.Context, cli *clientv3.Client, fence *Fence, lease client
 			then[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(lease))
 		}
 	}
-	r, err := txn.Then(then...).Commit()
+	r, err := cli.Txn(ctx).If(fence...).Then(then...).Commit()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("cannot write %d keys: %w", len(ops), classify(err))

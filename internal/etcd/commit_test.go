@@ -91,3 +91,19 @@ func TestEmbedSaysWhatIsInTheWay(t *testing.T) {
 	s.Close() // once more does no harm
 	etcdtest.Start(t, dir, etcdtest.AnyPort)
 }
+
+func TestOneLargeValueGoesByItself(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	large := []byte(strings.Repeat("x", 5<<18)) // 1.25 MiB, the most that a function may measure
+	groups := [][]etcd.Op{{etcd.Put("/a", nil)}, {etcd.Put("/large", large)}, {etcd.Put("/b", nil)}}
+	if _, err := etcd.Commit(t.Context(), cli, nil, groups...); err != nil {
+		t.Fatal(err)
+	}
+	if etcd.Fits([]etcd.Op{etcd.Put("/large", large), etcd.Put("/b", nil)}) {
+		t.Error("it fits together with another")
+	}
+	if got, err := cli.Get(t.Context(), "/large"); err != nil || len(got.Kvs[0].Value) != len(large) {
+		t.Errorf("it was not written whole: %v", err)
+	}
+}

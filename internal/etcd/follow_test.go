@@ -20,8 +20,8 @@ func follower(t *testing.T) (*clientv3.Client, *watch, Batch) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cli.Close() })
-	w := &watch{cli: cli, prefixes: []string{"/a/", "/b/"}, out: make(chan Batch)}
-	b, err := List(t.Context(), cli, w.prefixes...)
+	w := &watch{cli: cli, prefixes: whole([]string{"/a/", "/b/"}), out: make(chan Batch)}
+	b, err := list(t.Context(), cli, w.prefixes)
 	if err != nil {
 		t.Fatal(err)
 	}

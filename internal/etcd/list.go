@@ -14,22 +14,46 @@ const (
 	page = 500
 )
 
+// Prefix is what to list or follow. With KeysOnly a snapshot's events come
+// without values, for who can't hold them all; later changes bring theirs.
+type Prefix struct {
+	Name     string
+	KeysOnly bool
+}
+
+// whole are prefixes of which values are wanted too.
+func whole(names []string) []Prefix {
+	prefixes := make([]Prefix, len(names))
+	for i, name := range names {
+		prefixes[i].Name = name
+	}
+	return prefixes
+}
+
 // List returns a snapshot of all keys under prefixes, all as of one revision.
 func List(ctx context.Context, cli *clientv3.Client, prefixes ...string) (Batch, error) {
+	return list(ctx, cli, whole(prefixes))
+}
+
+func list(ctx context.Context, cli *clientv3.Client, prefixes []Prefix) (Batch, error) {
 	b := Batch{Snapshot: true}
 	for _, prefix := range prefixes {
 		if err := listPrefix(ctx, cli, prefix, &b); err != nil {
-			return Batch{}, fmt.Errorf("cannot list %s: %w", prefix, err)
+			return Batch{}, fmt.Errorf("cannot list %s: %w", prefix.Name, err)
 		}
 	}
 	return b, nil
 }
 
-func listPrefix(ctx context.Context, cli *clientv3.Client, prefix string, b *Batch) error {
-	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+func listPrefix(ctx context.Context, cli *clientv3.Client, prefix Prefix, b *Batch) error {
+	from, end := prefix.Name, clientv3.GetPrefixRangeEnd(prefix.Name)
+	var some []clientv3.OpOption
+	if prefix.KeysOnly {
+		some = append(some, clientv3.WithKeysOnly())
+	}
 	for {
 		// The first answer sets the revision; all others read as of it.
-		r, err := cli.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(b.Revision))
+		r, err := cli.Get(ctx, from, append(some, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(b.Revision))...)
 		if err != nil {
 			return err
 		}

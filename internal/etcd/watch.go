@@ -43,6 +43,11 @@ type Batch struct {
 // and delivers a fresh snapshot; a connection that comes back within history
 // is resumed without one. While etcd is away it delivers nothing and tries on.
 func Watch(ctx context.Context, cli *clientv3.Client, prefixes ...string) <-chan Batch {
+	return Follow(ctx, cli, whole(prefixes)...)
+}
+
+// Follow is [Watch] with a choice for each prefix.
+func Follow(ctx context.Context, cli *clientv3.Client, prefixes ...Prefix) <-chan Batch {
 	w := &watch{cli: cli, prefixes: prefixes, out: make(chan Batch)}
 	go w.run(ctx)
 	return w.out
@@ -63,7 +68,7 @@ const (
 
 type watch struct {
 	cli      *clientv3.Client
-	prefixes []string
+	prefixes []Prefix
 	out      chan Batch
 }
 
@@ -71,7 +76,7 @@ func (w *watch) run(ctx context.Context) {
 	defer close(w.out)
 	cause, backoff := "first list", backoffMin
 	for ctx.Err() == nil {
-		snapshot, err := List(ctx, w.cli, w.prefixes...)
+		snapshot, err := list(ctx, w.cli, w.prefixes)
 		if err != nil {
 			if backoff == backoffMin && ctx.Err() == nil {
 				slog.Warn("cannot list etcd keys, trying on", "prefixes", w.prefixes, "error", err)
@@ -121,10 +126,10 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 	defer cancel()
 	responses, lost := make(chan tagged), make(chan error)
 	for i, prefix := range w.prefixes {
-		ch := w.cli.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
+		ch := w.cli.Watch(ctx, prefix.Name, clientv3.WithPrefix(), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
 		wg.Go(func() { forward(ctx, i, ch, responses) })
 	}
-	p := prober{w.cli, w.prefixes[0], from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
+	p := prober{w.cli, w.prefixes[0].Name, from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
 	wg.Go(func() { p.runProgress(ctx) })
 	wg.Go(func() { p.runRevision(ctx, lost) })
 

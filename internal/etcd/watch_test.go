@@ -210,3 +210,20 @@ func TestWatchListsAgainAfterRestore(t *testing.T) {
 		}
 	}
 }
+
+func TestFollowKeysOnly(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	put(t, cli, "/code/a", "a MiB")
+	put(t, cli, "/names/a", "short")
+	ch := etcd.Follow(t.Context(), cli, etcd.Prefix{Name: "/names/"}, etcd.Prefix{Name: "/code/", KeysOnly: true})
+	for _, e := range next(t, ch).Events {
+		if want := map[string]string{"/names/a": "short", "/code/a": ""}[e.Key]; string(e.Value) != want || e.Revision == 0 {
+			t.Errorf("listed %s = %q at %d, want %q", e.Key, e.Value, e.Revision, want)
+		}
+	}
+	put(t, cli, "/code/b", "another")
+	if e := next(t, ch).Events[0]; string(e.Value) != "another" {
+		t.Errorf("a change came without its value: %+v", e)
+	}
+}
