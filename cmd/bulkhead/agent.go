@@ -20,27 +20,12 @@ import (
 // agentOptions say how a host of a cluster runs its agent.
 type agentOptions struct {
 	hostOptions
-	imageFile             string // archive with the image, for a Docker that lacks it
-	listenTLS, listenPeer []string
-	files                 map[string]*string // of the proxy, by the name of the flag
-	acmeEmail, acmeURL    string
-}
-
-// proxyFiles are flags of the agent that name files for its host's proxy: what
-// they are, and the proxy's flag that they go to.
-var proxyFiles = []struct{ flag, to, what string }{
-	{"proxy-cert", "cert", "the proxy's certificate for etcd"},
-	{"proxy-key", "key", "its private key"},
-	{"peer-ca", "peer-ca", "who signs the certificates of hosts' proxies"},
-	{"peer-cert", "peer-cert", "the proxy's certificate for other hosts' proxies"},
-	{"peer-key", "peer-key", "its private key"},
-	{"tls-cert", "tls-cert", "the certificate, with those above it, that clients are shown"},
-	{"tls-key", "tls-key", "its private key"},
-	{"acme-ca", "acme-ca", "who signs for the ACME authority's own URL, if the system does not trust it"},
+	imageFile           string // archive with the image, for a Docker that lacks it
+	proxyCert, proxyKey string // the proxy's own certificate for etcd
 }
 
 func newAgent(a *app) *cobra.Command {
-	o := agentOptions{files: map[string]*string{}}
+	var o agentOptions
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run a host's agent (run by its unit)",
@@ -57,15 +42,10 @@ instances and proxy as they are, for the next agent to take over.`,
 	o.placeFlags(cmd)
 	o.hostFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.address, "address", "", "host:port where other hosts' proxies reach this host's")
+	o.clusterFlags(f)
 	f.StringVar(&o.imageFile, "image-file", "", "file: an archive with the image, loaded when Docker lacks it")
-	f.StringSliceVar(&o.listenTLS, "listen-tls", nil, "addresses that the proxy listens on for clients over TLS")
-	f.StringSliceVar(&o.listenPeer, "listen-peer", nil, "addresses that the proxy listens on for other hosts' proxies")
-	f.StringVar(&o.acmeEmail, "acme-email", "", "have the proxy's certificates issued by ACME; whom the authority may tell of problems")
-	f.StringVar(&o.acmeURL, "acme-directory", "", "likewise; the authority's URL")
-	for _, p := range proxyFiles {
-		o.files[p.flag] = f.String(p.flag, "", "PEM file that the proxy can read: "+p.what)
-	}
+	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
+	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")
 	return cmd
 }
 
@@ -74,8 +54,8 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err := o.check("bulkhead agent"); err != nil {
 		return err
 	}
-	if err := o.checkProxyFiles(); err != nil {
-		return err
+	if (o.proxyCert == "") != (o.proxyKey == "") {
+		return fail(exitUsage, "give both --proxy-cert and --proxy-key, or neither", "a certificate and its key come together: only one is given")
 	}
 	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
@@ -190,35 +170,12 @@ func loadImage(ctx context.Context, engine *docker.Engine, id, file string, log 
 // proxyOverNetwork is how the proxy of a host in a cluster reaches etcd: by
 // itself, with a certificate of its own.
 func (a *app) proxyOverNetwork(o agentOptions) proxyWay {
-	way := proxyWay{args: []string{"--endpoints", strings.Join(a.endpoints, ",")}, network: true, listenTLS: o.listenTLS, listenPeer: o.listenPeer}
-	file := func(flag, name string) {
-		if name != "" {
-			way.args = append(way.args, "--"+flag, name)
-			way.files = append(way.files, name)
-		}
-	}
-	file("cacert", a.ca)
-	for _, p := range proxyFiles {
-		file(p.to, *o.files[p.flag])
-	}
-	for _, f := range []struct{ flag, value string }{{"acme-email", o.acmeEmail}, {"acme-directory", o.acmeURL}} {
-		if f.value != "" {
-			way.args = append(way.args, "--"+f.flag, f.value)
+	way := proxyWay{args: []string{"--endpoints", strings.Join(a.endpoints, ",")}, network: true}
+	for _, f := range []struct{ flag, file string }{{"--cacert", a.ca}, {"--cert", o.proxyCert}, {"--key", o.proxyKey}} {
+		if f.file != "" {
+			way.args = append(way.args, f.flag, f.file)
+			way.files = append(way.files, f.file)
 		}
 	}
 	return way
-}
-
-// checkProxyFiles returns an error unless certificates come with their keys.
-func (o agentOptions) checkProxyFiles() error {
-	for _, set := range [][]string{{"proxy-cert", "proxy-key"}, {"tls-cert", "tls-key"}, {"peer-ca", "peer-cert", "peer-key"}} {
-		var values []string
-		for _, flag := range set {
-			values = append(values, *o.files[flag])
-		}
-		if err := together("--"+strings.Join(set, " and --"), values...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
