@@ -93,7 +93,7 @@ func (f *fixture) settle() {
 			writes := f.wrote()
 			f.t.Fatalf("planning does not come to rest: it goes on with %q, after %q", sorted(f.model.dirty), writes[max(0, len(writes)-30):])
 		}
-		groups := f.model.plan(f.now, grace, 1000)
+		groups := f.model.plan(f.now, grace, atOnce)
 		written := map[string]bool{}
 		for _, group := range groups {
 			if !etcd.Fits(group) {
