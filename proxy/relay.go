@@ -45,6 +45,9 @@ func (in *inbound) begin(f frames.Frame, req frames.Request) {
 		if err = r.pass(f); err == nil {
 			in.relays[r.id] = r
 			in.touch(r)
+			if !f.End && req.Headers.Get("expect") == nil { // else the runner says so
+				in.conn.Queue(func(dst []byte) []byte { return frames.AppendWindow(dst, f.Stream, 0) })
+			}
 			return
 		}
 		target.leave()
