@@ -116,7 +116,11 @@ func (h *host) worker() error {
 		return err
 	}
 	h.Units = append(h.Units, unit{Name: "docker.service", DropIn: dropIn, Enable: true})
-	return h.all(map[string]string{"/etc/docker/daemon.json": "daemon.json"}, "bulkhead-agent.service")
+	return h.all(map[string]string{
+		"/etc/docker/daemon.json":                              "daemon.json",
+		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
+		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",
+	}, "bulkhead-agent.service")
 }
 
 // updates has the machine ask before it reboots into a new system.

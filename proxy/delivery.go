@@ -39,7 +39,10 @@ func (d *delivery) offer(ctx context.Context) *refusal {
 		d.rec.tries++
 		d.target, d.rec.instance, d.rec.host = target, target.instance, target.host()
 		if d.stream, d.last = target.open(ctx, d.req, d.whole); d.last == nil {
-			return nil
+			if d.taken(ctx) {
+				return nil
+			}
+			continue
 		}
 		target.leave()
 		switch {
@@ -49,6 +52,32 @@ func (d *delivery) offer(ctx context.Context) *refusal {
 			return unreachable(d.rec.tenant, d.last)
 		}
 	}
+}
+
+// admitTime is how long a runner, or another host's proxy, may take to say that
+// it takes a request. After that its body is sent in any case.
+const admitTime = time.Second
+
+// taken waits until another host takes a request whose body is still to come:
+// once some of that has been sent it can go nowhere else. If the host refuses,
+// the stream is ended.
+func (d *delivery) taken(ctx context.Context) bool {
+	if d.whole || d.held || d.target.peer == nil {
+		return true
+	}
+	wait, cancel := context.WithTimeout(ctx, admitTime)
+	defer cancel()
+	if d.stream.Admitted(wait) {
+		return true
+	}
+	_, err := d.stream.Response(ctx) // it is here
+	if !errors.Is(err, frames.ErrRefused) {
+		return true
+	}
+	d.target.failed(err, false)
+	d.last = err
+	d.part()
+	return false
 }
 
 // insteadOf says what went wrong before there was no target left, if anything.

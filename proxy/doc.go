@@ -5,11 +5,16 @@
 // A request goes through these files, in this order:
 //
 //	server.go    the listening side: limits and timeouts against slow clients
+//	listen.go    over TLS; certificate.go and acme.go have the certificates
 //	uri.go       a target's path and authority                     (pure)
 //	route.go     which tenant and function a target names          (pure)
-//	table.go     which instances are ready; holds while one starts
-//	target.go    one instance: its connection, requests in flight
 //	request.go   HTTP to frames; what stops at the edge
+//	delivery.go  offers it until somebody takes it
+//	table.go     who may take it; holds while an instance starts
+//	choose.go    which one is best
+//	circuit.go   who is left alone, having failed               (pure)
+//	target.go    an instance here, or another host: requests in flight
+//	peer.go      the connection to another host's proxy; peertls.go secures it
 //	expect.go    bodies that clients hold back until they are asked for
 //	upload.go    a large body, beside the answer
 //	response.go  frames to HTTP, streamed
@@ -18,7 +23,13 @@
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way
 //
-// watch.go keeps the table as etcd says, and keeps it when etcd is gone. The
-// proxy faces the world, so it runs unprivileged and holds no tenant's secret:
+// Over HTTP/2 a request goes through h2.go, h2request.go, h2upload.go and
+// h2answer.go instead of exchange.go and those from upload.go on.
+//
+// What another host's proxy sends comes in by inbound.go, and relay.go passes
+// it on to an instance here, frame by frame.
+//
+// watch.go keeps the table as etcd says (known.go, rank.go), and keeps it when
+// etcd is gone. The proxy faces the world, so it runs unprivileged and holds no tenant's secret:
 // tokens are the runner's to check.
 package proxy

@@ -162,11 +162,16 @@ func (x *exchange) finish(r *refusal) {
 	default:
 		r.write(&x.ctx.Response, x.rec.request)
 		x.rec.status, x.rec.cause = r.status, r.cause
-		if r.status == 400 {
-			x.cutOff() // who knows where the next request begins
+		if r.status == 400 || x.unread() {
+			x.cutOff() // who knows where the next request begins; who wants to read that far
 		}
 	}
 	x.close()
+}
+
+// unread reports whether the client sends a body of which nothing was taken.
+func (x *exchange) unread() bool {
+	return !x.whole && !x.held && x.upload.body == nil && x.ctx.RequestBodyStream() != nil && x.ctx.Request.Header.ContentLength() != 0
 }
 
 // cutOff closes the client's connection after the answer, although the client

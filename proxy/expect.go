@@ -2,16 +2,11 @@ package proxy
 
 import (
 	"context"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"bulkhead/internal/frames"
 )
-
-// admitTime is how long a runner may take to say that it lets a request in.
-// After that its body is asked for in any case.
-const admitTime = time.Second
 
 // expect offers a request to its instance while the client still holds its body
 // back (RFC 9110, section 10.1.1): what is refused is answered without the

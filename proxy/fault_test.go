@@ -106,9 +106,7 @@ func TestHostThatLosesPowerIsNoticedAndPassedOver(t *testing.T) {
 	if status := <-got; status != 503 {
 		t.Errorf("the request in flight got %d", status)
 	}
-	if !strings.Contains(f.hosts["h1"].logged.text(), "circuit open: sending no requests to a host") {
-		t.Errorf("nothing was said: %s", f.hosts["h1"].logged.text())
-	}
+	f.hosts["h1"].logged.await("circuit open: sending no requests to a host")
 	f.place("h3", "acme.1", says("third"))
 	for range 30 {
 		if resp, body := get(t, newRequest(t, "GET", url, nil)); resp.StatusCode != 200 || body != "third" {
@@ -129,9 +127,7 @@ func TestRequestsWaitForTheOnlyHostToComeBack(t *testing.T) {
 			got <- body
 		}()
 	}
-	for !strings.Contains(f.hosts["h1"].logged.text(), "circuit open") {
-		<-f.hosts["h1"].logged.got
-	}
+	f.hosts["h1"].logged.await("circuit open")
 	cable.set(false)
 	for range 10 {
 		if body := <-got; body != "back" {
@@ -197,9 +193,7 @@ func TestHostThatHasJustBootedIsWaitedFor(t *testing.T) {
 		}()
 	}
 	for _, host := range []string{"h1", "h2"} {
-		for !strings.Contains(f.hosts[host].logged.text(), "circuit open") {
-			<-f.hosts[host].logged.got
-		}
+		f.hosts[host].logged.await("circuit open")
 	}
 	if err := os.Symlink(later, socket); err != nil { // the agent makes it
 		t.Fatal(err)

@@ -119,3 +119,12 @@ func (f *fleet) place(host, instance string, serve func(*framestest.Exchange), c
 	f.known.put(tenant, host+"/"+instance, p)
 	f.tell()
 }
+
+// placedAt is an instance of acme that serves on a host.
+func placedAt(host string, n int) fact {
+	name := cluster.InstanceName("acme", n)
+	return fact{
+		Route:    &cluster.Route{Tenant: "acme", Instance: name, Host: host, Address: host + ":7600"},
+		Instance: &cluster.Instance{Tenant: "acme", Instance: name, Host: host, Phase: cluster.Ready, Endpoint: "/x"},
+	}
+}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -179,80 +177,6 @@ func (x *exchange2) respond() *refusal {
 
 func (x *exchange2) gone() bool { return x.r.Context().Err() != nil }
 
-// answer passes the answer on as it comes.
-func (x *exchange2) answer(r frames.Response) *refusal {
-	length := x.fill(r)
-	x.rec.cause = cause(r.Fields.Get(frames.FieldCause))
-	left, whole := x.stream.Whole()
-	empty := bodiless(r.Status, x.r.Method == "HEAD")
-	if whole = whole && x.stream.Trailers() == nil; whole && !empty && length >= 0 && length != left {
-		return refuse(502, "bad_answer", "the function said content-length %d and sent %d bytes", length, left)
-	}
-	if length >= 0 && (!empty || x.r.Method == "HEAD") {
-		x.w.Header().Set("Content-Length", strconv.Itoa(length))
-	}
-	x.begun, x.rec.status = true, r.Status
-	x.w.WriteHeader(r.Status)
-	if empty {
-		return nil
-	}
-	control := http.NewResponseController(x.w)
-	if !whole {
-		control.Flush()
-	}
-	for {
-		chunk, err := x.stream.Next(x.r.Context())
-		switch {
-		case err != nil:
-			return refusalFor(err, x.gone())
-		case chunk == nil && length >= 0 && x.rec.out != int64(length):
-			return refuse(502, "bad_answer", "the function said content-length %d and sent %d bytes", length, x.rec.out)
-		case chunk == nil:
-			x.trail()
-			return nil
-		}
-		control.SetWriteDeadline(time.Now().Add(writeStall))
-		n, err := x.w.Write(chunk)
-		x.rec.out += int64(n)
-		if err == nil && !whole {
-			err = control.Flush()
-		}
-		if errors.Is(err, http.ErrContentLength) {
-			return refuse(502, "bad_answer", "the answer is longer than its content-length")
-		}
-		if err != nil {
-			return refusalFor(err, true)
-		}
-	}
-}
-
-// fill copies the answer's headers. It returns the body's length, -1 when they
-// do not say.
-func (x *exchange2) fill(r frames.Response) (length int) {
-	length = -1
-	h := x.w.Header()
-	for name, value := range r.Headers.All() {
-		switch string(name) {
-		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer", "x-request-id":
-		case "content-length":
-			if n, err := strconv.Atoi(string(value)); err == nil && n >= 0 {
-				length = n
-			}
-		default:
-			h.Add(string(name), string(value))
-		}
-	}
-	return length
-}
-
-func (x *exchange2) trail() {
-	for name, value := range x.stream.Trailers().All() {
-		if frames.MayTrail(name) {
-			x.w.Header().Add(http.TrailerPrefix+string(name), string(value))
-		}
-	}
-}
-
 // settle ends the use of the stream, and says what was wrong with the body.
 func (x *exchange2) settle() *refusal {
 	if x.stream == nil {
@@ -309,36 +233,4 @@ func (x *exchange2) dropHead() {
 		heads.Put(x.head)
 		x.head, x.req = nil, frames.Request{}
 	}
-}
-
-// encode2 makes a REQUEST of what came over HTTP/2.
-func (h *head) encode2(r *http.Request, rec *record, route Route, path, authority []byte) (frames.Request, *refusal) {
-	h.upgrade = false
-	if refusal := checkMethod([]byte(r.Method)); refusal != nil {
-		return frames.Request{}, refusal
-	}
-	h.setFields(rec, route, "https", authority)
-	out := frames.AppendHeaderCount(h.headers[:0])
-	out = frames.AppendHeaderLine(out, 0, []byte("host"), authority)
-	if r.ContentLength > 0 {
-		out = frames.AppendHeaderLine(out, 0, []byte("content-length"), strconv.AppendInt(nil, r.ContentLength, 10))
-	}
-	for name, values := range r.Header {
-		lower := bytes.ToLower([]byte(name))
-		if stopsHere(lower) || string(lower) == "content-length" || string(lower) == "host" {
-			continue
-		}
-		for _, value := range values {
-			if len(name) > 255 || len(out)+len(name)+len(value) > maxHeader {
-				return frames.Request{}, tooBig
-			}
-			out = frames.AppendHeaderLine(out, 0, lower, []byte(value))
-		}
-	}
-	h.headers = appendForwarded(out, rec, "https")
-	req := frames.Request{Fields: h.fields, Method: []byte(r.Method), Target: path, Headers: h.headers}
-	if req.HeadSize() > maxHead {
-		return frames.Request{}, tooBig
-	}
-	return req, nil
 }

@@ -37,6 +37,7 @@ func (u *upload2) run(control *http.ResponseController, r *http.Request, s *fram
 		end := errors.Is(err, io.EOF)
 		if n > 0 || end {
 			if passed := u.pass(r, s, buf[:n], end); passed != nil {
+				giveUp(s, passed)
 				return errCutOff // the answer tells why
 			}
 		}

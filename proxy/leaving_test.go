@@ -227,3 +227,14 @@ func TestHTTP10ClientsGetNoChunks(t *testing.T) {
 		t.Errorf("access record %v", rec)
 	}
 }
+
+func TestRefusalArrivesAlthoughTheBodyIsNotWanted(t *testing.T) {
+	p := start(t, says("ok"))
+	upload := strings.Repeat("u", 4<<20)
+	for range 10 {
+		req := newRequest(t, "POST", p.url+"/nobody/x", strings.NewReader(upload))
+		if resp, body := get(t, req); resp.StatusCode != 404 || !strings.Contains(body, "tenant_unknown") {
+			t.Fatalf("got %d %s", resp.StatusCode, body)
+		}
+	}
+}

@@ -300,3 +300,17 @@ func TestNoiseOfAPeerHarmsNobodyElse(t *testing.T) {
 		}
 	}
 }
+
+func TestLargeBodyIsKeptFromAHostThatRefuses(t *testing.T) {
+	f := newFleet(t, "h1", "h2", "h3")
+	f.place("h2", "acme.0", echo)
+	f.place("h3", "acme.1", echo)
+	setKnown(f.hosts["h2"].table, known{}) // it does not know that it has it
+	want := strings.Repeat("0123456789abcdef", 100_000)
+	for i := range 10 {
+		resp, got := get(t, newRequest(t, "POST", f.hosts["h1"].url+"/acme/x", strings.NewReader(want)))
+		if resp.StatusCode != 200 || got != want {
+			t.Fatalf("request %d: got %d and %d bytes of %d", i, resp.StatusCode, len(got), len(want))
+		}
+	}
+}

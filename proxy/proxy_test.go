@@ -44,6 +44,13 @@ func (l *logBuffer) text() string {
 	return l.b.String()
 }
 
+// await waits until something is logged.
+func (l *logBuffer) await(what string) {
+	for !strings.Contains(l.text(), what) {
+		<-l.got
+	}
+}
+
 // record waits for the first access record.
 func (l *logBuffer) record(t *testing.T) map[string]any {
 	t.Helper()

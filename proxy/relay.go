@@ -45,6 +45,9 @@ func (in *inbound) begin(f frames.Frame, req frames.Request) {
 		if err = r.pass(f); err == nil {
 			in.relays[r.id] = r
 			in.touch(r)
+			if !f.End && req.Headers.Get("expect") == nil { // else the runner says so
+				in.conn.Queue(func(dst []byte) []byte { return frames.AppendWindow(dst, f.Stream, 0) })
+			}
 			return
 		}
 		target.leave()
@@ -54,7 +57,7 @@ func (in *inbound) begin(f frames.Frame, req frames.Request) {
 }
 
 func (in *inbound) reset(stream uint32, code frames.Code, reason string) {
-	in.conn.Queue(func(dst []byte) []byte { return frames.AppendReset(dst, stream, code, reason) })
+	in.conn.QueueReset(stream, code, reason)
 }
 
 // touch has what a relay has queued sent once no more frames are there.
@@ -133,7 +136,7 @@ func (r *relay) fromInstance(f frames.Frame) {
 	end := f.End
 	f.Stream = r.id
 	if err := r.in.conn.QueueFrame(f); err != nil {
-		r.drop(frames.CodeCancelled, "the proxy that asked does not read")
+		r.end(frames.CodeGone, "the other host does not take the answer: "+err.Error())
 		return
 	}
 	if end {
@@ -169,7 +172,8 @@ func (r *relay) wrong(f frames.Frame) string {
 
 // end gives the request up, towards both sides. in.mu is held.
 func (r *relay) end(code frames.Code, reason string) {
-	r.in.conn.Send(func(dst []byte) []byte { return frames.AppendReset(dst, r.id, code, reason) })
+	r.in.reset(r.id, code, reason)
+	r.in.conn.Flush()
 	r.drop(code, reason)
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -68,7 +70,9 @@ func (t *Table) update(k known, tenants []string) {
 func (t *Table) build(name string, facts map[string]fact, before *tenant) *tenant {
 	old := before.targets()
 	tn, now := &tenant{}, map[targetID]*target{}
-	for place, f := range facts {
+	var order []*target
+	for _, place := range slices.Sorted(maps.Keys(facts)) {
+		f := facts[place]
 		s := f.rank(t.host, name, place, exists)
 		tn.starting = tn.starting || s.starting
 		if !s.serves {
@@ -84,7 +88,7 @@ func (t *Table) build(name string, facts map[string]fact, before *tenant) *tenan
 				tg = t.newTarget(id, name, f.Instance.Instance)
 			}
 			tg.rank, tg.weight = s.rank, 0
-			now[id] = tg
+			now[id], order = tg, append(order, tg)
 		}
 		if s.rank < tg.rank { // a host is as good as the best it has
 			tg.rank, tg.weight = s.rank, 0
@@ -93,7 +97,7 @@ func (t *Table) build(name string, facts map[string]fact, before *tenant) *tenan
 			tg.weight++
 		}
 	}
-	for _, tg := range now {
+	for _, tg := range order {
 		tn.choices[tg.rank] = append(tn.choices[tg.rank], tg)
 	}
 	before.retire(t, now)

@@ -53,6 +53,7 @@ func (u *upload) run() error {
 		}
 		if n > 0 || end {
 			if err := u.pass(buf[:n], end); err != nil {
+				giveUp(u.stream, err)
 				return errCutOff // the answer tells why
 			}
 		}
@@ -69,6 +70,13 @@ func (u *upload) run() error {
 			u.stream.Reset(frames.CodeCancelled, "the request's body was cut short")
 			return err
 		}
+	}
+}
+
+// giveUp ends a stream that took no more of the body, if it has not ended.
+func giveUp(s *frames.Stream, err error) {
+	if errors.Is(err, frames.ErrBacklog) {
+		s.Reset(frames.CodeInternal, err.Error())
 	}
 }
 

@@ -32,9 +32,12 @@ type Proxy struct {
 	// TLS and for other hosts' proxies; empty: it has no such unit.
 	ListenTLS, ListenPeer []string
 
-	Files []string // files and directories that it may read, where they exist; same path in its jail
-	UID   int      // its user, and
-	GID   int      // group: the host's ProxyGID
+	// Files are files and directories that it may read, where they exist; same
+	// path in its jail. Of what is replaced while it runs, as certificates are,
+	// give the directory: a file is seen as it was when the proxy started.
+	Files []string
+	UID   int // its user, and
+	GID   int // group: the host's ProxyGID
 	// Network lets it connect to other machines: their proxies, etcd. Without,
 	// it still serves Listen, for the sockets are made outside, and reaches
 	// etcd by a unix socket among Files.

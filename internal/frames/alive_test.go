@@ -123,3 +123,19 @@ func TestLeavingClientFinishesItsStreams(t *testing.T) {
 		s.Close()
 	})
 }
+
+func TestEndOfAStreamIsQueuedHoweverMuchWaits(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	c := NewConn(near, "proxy")
+	defer c.Close()
+	c.Backlog = 100
+	for c.QueueFrame(Frame{Type: TypeData, Stream: 1, Payload: make([]byte, 60)}) == nil {
+	}
+	if err := c.QueueReset(1, CodeGone, "too much"); err != nil {
+		t.Errorf("the end of the stream is not: %v", err)
+	}
+	if err := c.QueueFrame(Frame{Type: TypeData, Stream: 1}); !errors.Is(err, ErrBacklog) {
+		t.Errorf("more of it: %v", err)
+	}
+}

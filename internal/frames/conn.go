@@ -87,15 +87,23 @@ func NewConn(c net.Conn, role string) *Conn {
 func (c *Conn) Queue(append func(dst []byte) []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err == nil && c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog) {
+		return ErrBacklog
+	}
 	return c.queue(append)
+}
+
+// QueueReset queues the end of a stream, however much waits: whoever has sent
+// nothing more because too much does must be able to say so.
+func (c *Conn) QueueReset(stream uint32, code Code, reason string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue(func(dst []byte) []byte { return AppendReset(dst, stream, code, reason) })
 }
 
 func (c *Conn) queue(add func(dst []byte) []byte) error {
 	if c.err != nil {
 		return c.err
-	}
-	if c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog) {
-		return ErrBacklog
 	}
 	had := len(c.out)
 	c.out = add(c.out)

@@ -57,7 +57,8 @@ func (p *Passage) Flush() { p.client.conn.Flush() }
 // way.
 func (p *Passage) Reset(code Code, reason string) {
 	if p.client.drop(p) {
-		p.client.conn.Send(func(dst []byte) []byte { return AppendReset(dst, p.id, code, reason) })
+		p.client.conn.QueueReset(p.id, code, reason)
+		p.client.conn.Flush()
 	}
 }
 

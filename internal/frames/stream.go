@@ -216,7 +216,8 @@ func (s *Stream) Next(ctx context.Context) ([]byte, error) {
 func (s *Stream) Reset(code Code, reason string) {
 	s.client.forget(s.id)
 	s.fail(&ResetError{Code: code, Reason: reason})
-	s.client.conn.Send(func(dst []byte) []byte { return AppendReset(dst, s.id, code, reason) })
+	s.client.conn.QueueReset(s.id, code, reason)
+	s.client.conn.Flush()
 }
 
 // Cancel gives the stream up, as one whose client has gone, unless its answer

@@ -163,9 +163,14 @@ func (r *rig) awaitServing(tenant string, n int) (hosts []string) {
 	return hosts
 }
 
-// containers are the IDs of a host's running containers.
-func (r *rig) containers(node string) []string {
-	ids := strings.Fields(r.Host(node).Exec("docker", "ps", "--no-trunc", "--quiet"))
-	slices.Sort(ids)
-	return ids
+// containers are the running containers of the two tenants, as Docker knows
+// them: host, instance and ID.
+func (r *rig) containers() (all []string) {
+	r.t.Helper()
+	for _, i := range append(r.instances("pair"), r.instances("single")...) {
+		id := strings.TrimSpace(r.Host(i.Host).Exec("docker", "ps", "--no-trunc", "--quiet", "--filter", "id="+i.Container))
+		all = append(all, i.Host+" "+i.Instance+" "+id)
+	}
+	slices.Sort(all)
+	return all
 }

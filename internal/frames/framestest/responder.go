@@ -114,6 +114,13 @@ func (x *Exchange) send(f frames.Frame) {
 func Listen(t testing.TB, serve func(*Exchange)) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "run.sock")
+	ListenAt(t, socket, serve)
+	return socket
+}
+
+// ListenAt is Listen on a socket of the caller's choice.
+func ListenAt(t testing.TB, socket string, serve func(*Exchange)) {
+	t.Helper()
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +153,6 @@ func Listen(t testing.TB, serve func(*Exchange)) (socket string) {
 		mu.Unlock()
 		wg.Wait()
 	})
-	return socket
 }
 
 type responder struct {
