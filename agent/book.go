@@ -28,6 +28,8 @@ type book struct {
 	units      map[string]versioned[string]            // by unit name
 	deliveries map[string]*delivery                    // of functions, by tenant
 
+	unkept map[string]etcd.Event // what could not be written to disk yet, by key
+
 	wants Desired         // as last put together
 	stale map[string]bool // tenants of which something has changed since
 }
@@ -39,6 +41,7 @@ func openBook(host string, d disk, log *slog.Logger) (*book, error) {
 		placements: map[string]versioned[cluster.Placement]{},
 		units:      map[string]versioned[string]{},
 		deliveries: map[string]*delivery{},
+		unkept:     map[string]etcd.Event{},
 		wants:      Desired{}, stale: map[string]bool{},
 	}
 	events, err := d.load(log)
@@ -88,8 +91,22 @@ func (b *book) change(e etcd.Event) {
 	if !b.take(e) {
 		return
 	}
+	delete(b.unkept, e.Key)
 	if err := b.disk.keep(e); err != nil {
 		b.log.Error("a reboot without etcd would not know of this", "key", e.Key, "error", err)
+		b.unkept[e.Key] = e
+	}
+}
+
+// keepRest tries again to write what could not be written, as long as that
+// goes well.
+func (b *book) keepRest() {
+	for key, e := range b.unkept {
+		if b.disk.keep(e) != nil {
+			return
+		}
+		delete(b.unkept, key)
+		b.log.Info("kept on disk after all", "key", key)
 	}
 }
 

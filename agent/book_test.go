@@ -150,6 +150,27 @@ func TestBookRefuses(t *testing.T) {
 	}
 }
 
+func TestBookKeepsWhatItCouldNotKeepAtFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "desired")
+	b := testBook(t, dir)
+	placed := etcd.Batch{Revision: 1, Events: []etcd.Event{event(t, cluster.PlacementKey("h1", "acme.0"), want(t).Placement, 1)}}
+	if err := os.Rename(dir, dir+".away"); err != nil { // as good as a full disk
+		t.Fatal(err)
+	}
+	b.apply(placed)
+	b.keepRest()
+	if len(b.placements) != 1 || len(b.unkept) != 1 {
+		t.Fatalf("without a disk: %d placements, %d not kept; want one of each", len(b.placements), len(b.unkept))
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	b.keepRest()
+	if again := testBook(t, dir); len(again.placements) != 1 || len(b.unkept) > 0 {
+		t.Errorf("with a disk again: %d placements on it, %d not kept", len(again.placements), len(b.unkept))
+	}
+}
+
 func TestDiskLeavesOutWhatIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	b := testBook(t, dir)

@@ -15,6 +15,7 @@ const observeAgain = time.Second
 // reconcile looks at what is desired and what is, sets workers to the
 // difference and reports. It returns how long may pass until the next look.
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
+	a.book.keepRest()
 	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {

@@ -117,7 +117,15 @@ func dockerAndDisk(r *rig) {
 		mount --bind /mnt/full /var/lib/bulkhead`)
 	r.hello("single") // a new version, which can't be kept on disk there
 	l.waitFor(100)
+	journal := func(words string) func() bool {
+		return func() bool {
+			_, err := r.Host(at).Try("sh", "-c", "journalctl --unit=bulkhead-agent | grep -q '"+words+"'")
+			return err == nil
+		}
+	}
+	r.await("the agent says that its disk is full", journal("a reboot without etcd would not know of this.*no space left"))
 	r.Host(at).Exec("umount", "/var/lib/bulkhead")
+	r.await("the agent has kept it after all", journal("kept on disk after all"))
 	l.none()
 }
 
