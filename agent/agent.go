@@ -21,21 +21,21 @@ type Agent struct {
 	cfg      Config
 	book     *book
 	cells    *cells.Cells
+	loads    *loads
 	observer *observer
 	executor *executor
 	presence *etcd.Presence
 
 	lives   map[string]*life // by instance
 	doorsMu sync.Mutex
-	doors   map[string]*door              // by instance
-	follows map[string]context.CancelFunc // by tenant: whose functions are watched
-	changes chan func()                   // what watches and workers bring to the loop
-	poked   chan struct{}                 // a cell was taken
-	room    chan struct{}                 // a place for each worker
-	work    sync.WaitGroup                // watches and workers
-	ready   chan struct{}                 // closed after the first round
-	blind   bool                          // containers can't be seen
-	known   bool                          // etcd, or our patience with it, has spoken
+	doors   map[string]*door // by instance
+	changes chan func()      // what watches and workers bring to the loop
+	poked   chan struct{}    // a cell was taken
+	room    chan struct{}    // a place for each worker
+	work    sync.WaitGroup   // watches and workers
+	ready   chan struct{}    // closed after the first round
+	blind   bool             // containers can't be seen
+	known   bool             // etcd, or our patience with it, has spoken
 }
 
 // New makes an agent. It fails when the configuration lacks something or the
@@ -63,8 +63,8 @@ func New(c Config) (*Agent, error) {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
 	a := &Agent{
-		cfg: c, book: book,
-		lives: map[string]*life{}, doors: map[string]*door{}, follows: map[string]context.CancelFunc{},
+		cfg: c, book: book, loads: newLoads(),
+		lives: map[string]*life{}, doors: map[string]*door{},
 		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
 	}
 	config := cellsConfig(c, uids)
@@ -98,13 +98,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	defer a.closeDoors()
 	a.work.Go(func() { a.cells.Keep(ctx) })
-	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL)
+	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()
 	if err := a.present(); err != nil {
 		return err
 	}
+	a.work.Go(func() { a.tellLoads(ctx) })
 	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },
-		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name))
+		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name),
+		cluster.HostManifests(a.cfg.Host.Name), cluster.HostCopies(a.cfg.Host.Name))
 	patience := time.AfterFunc(a.cfg.Patience, func() { a.send(ctx, a.goOnWithoutEtcd) })
 	defer patience.Stop()
 	a.loop(ctx)
@@ -131,9 +133,6 @@ func (a *Agent) goOnWithoutEtcd() {
 	}
 	a.cfg.Log.Warn("etcd is away: going on with what was desired last", "instances", len(a.book.placements))
 	a.known = true
-	for tenant := range a.book.tenants() {
-		a.book.tenant(tenant)
-	}
 }
 
 // loop is the agent: whatever happens leads to one look at everything.

@@ -211,9 +211,17 @@ func (s *site) placement(instance, image string) cluster.Placement {
 	}
 }
 
-// place writes a placement and its units, as a scheduler does.
+// place writes a placement, its units and, when there is none yet, a manifest
+// of no functions, as a scheduler does.
 func (s *site) place(p cluster.Placement) int64 {
 	s.t.Helper()
+	r, err := s.etcd.Get(s.t.Context(), cluster.ManifestKey(s.host.Name, p.Tenant), clientv3.WithCountOnly())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if r.Count == 0 {
+		s.deliver(p.Tenant)
+	}
 	us, err := units.Render(s.host, p)
 	if err != nil {
 		s.t.Fatal(err)
@@ -263,6 +271,45 @@ func (s *site) awaitReady(instance string) cluster.Instance {
 	return s.await(instance, func(i cluster.Instance, there bool) bool { return there && i.Phase == cluster.Ready })
 }
 
+// deliver gives the host a tenant's functions as the scheduler does, and
+// returns the revision that they are as of. A function's name is its file's.
+func (s *site) deliver(tenant string, fs ...cluster.Function) (revision int64) {
+	s.t.Helper()
+	r, err := s.etcd.Get(s.t.Context(), cluster.Root)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	revision = r.Header.Revision + 1 // that of the next write
+	m := cluster.Manifest{Revision: revision, Functions: map[string]int64{}}
+	ops := []clientv3.Op{clientv3.OpDelete(cluster.HostCopies(s.host.Name)+tenant+"/", clientv3.WithPrefix())}
+	if len(fs) > 0 {
+		ops = nil // etcd refuses to touch a key twice in one transaction
+	}
+	for _, f := range fs {
+		name, _, _ := strings.Cut(f.File, ".")
+		m.Functions[name] = revision
+		text, err := json.Marshal(f)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ops = append(ops, clientv3.OpPut(cluster.CopyKey(s.host.Name, tenant, name), mustJSON(s.t, cluster.Copy{Source: revision, Function: text})))
+	}
+	ops = append(ops, clientv3.OpPut(cluster.ManifestKey(s.host.Name, tenant), mustJSON(s.t, m)))
+	if _, err := s.etcd.Txn(s.t.Context()).Then(ops...).Commit(); err != nil {
+		s.t.Fatal(err)
+	}
+	return revision
+}
+
+func mustJSON(t *testing.T, value any) string {
+	t.Helper()
+	data, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
 // call sends one request to the instance's runner as the proxy would.
 func (s *site) call(instance string) int {
 	s.t.Helper()
@@ -285,7 +332,7 @@ func TestPlacementBecomesAReadyInstanceAndGoes(t *testing.T) {
 	s := newSite(t, "agenttest-place")
 	s.start()
 	p := s.placement("trial.0", dockertest.Probe(t))
-	s.put(cluster.FunctionKey("trial", "hello"), cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"})
+	s.deliver("trial", cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"})
 	began := time.Now()
 	revision := s.place(p)
 	i := s.awaitReady("trial.0")

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strings"
 
 	"bulkhead/cluster"
@@ -14,12 +13,6 @@ import (
 // versioned is a decoded value with the revision it was written at.
 type versioned[T any] struct {
 	value    T
-	revision int64
-}
-
-// tenantFunctions are a tenant's functions as of a revision.
-type tenantFunctions struct {
-	values   map[string]cluster.Function
 	revision int64
 }
 
@@ -33,7 +26,7 @@ type book struct {
 	log        *slog.Logger
 	placements map[string]versioned[cluster.Placement] // by instance
 	units      map[string]versioned[string]            // by unit name
-	functions  map[string]*tenantFunctions             // by tenant
+	deliveries map[string]*delivery                    // of functions, by tenant
 
 	wants Desired         // as last put together
 	stale map[string]bool // tenants of which something has changed since
@@ -45,7 +38,7 @@ func openBook(host string, d disk, log *slog.Logger) (*book, error) {
 		host: host, disk: d, log: log,
 		placements: map[string]versioned[cluster.Placement]{},
 		units:      map[string]versioned[string]{},
-		functions:  map[string]*tenantFunctions{},
+		deliveries: map[string]*delivery{},
 		wants:      Desired{}, stale: map[string]bool{},
 	}
 	events, err := d.load(log)
@@ -56,15 +49,6 @@ func openBook(host string, d disk, log *slog.Logger) (*book, error) {
 		b.take(e)
 	}
 	return b, nil
-}
-
-// tenants returns the tenants that have instances here.
-func (b *book) tenants() map[string]bool {
-	all := map[string]bool{}
-	for _, p := range b.placements {
-		all[p.value.Tenant] = true
-	}
-	return all
 }
 
 // apply takes a batch of the host's own keys.
@@ -83,37 +67,13 @@ func (b *book) apply(batch etcd.Batch) {
 	for unit := range b.units {
 		b.dropUnseen(seen, cluster.UnitKey(b.host, unit))
 	}
-}
-
-// applyFunctions takes a batch of one tenant's functions.
-func (b *book) applyFunctions(tenant string, batch etcd.Batch) {
-	f := b.tenant(tenant)
-	f.values = maps.Clone(f.values) // workers may be reading the old one
-	seen := map[string]bool{}
-	for _, e := range batch.Events {
-		seen[e.Key] = true
-		b.change(e)
-	}
-	if batch.Snapshot {
-		for name := range f.values {
-			b.dropUnseen(seen, cluster.FunctionKey(tenant, name))
+	for tenant, d := range b.deliveries {
+		for name := range d.copies {
+			b.dropUnseen(seen, cluster.CopyKey(b.host, tenant, name))
 		}
-	}
-	if batch.Revision > f.revision {
-		f.revision = batch.Revision
-		b.stale[tenant] = true
-	}
-}
-
-// forget drops the functions of a tenant that has no instance here any more.
-func (b *book) forget(tenant string) {
-	if f := b.functions[tenant]; f != nil {
-		f.values = maps.Clone(f.values)
-		for name := range f.values {
-			b.change(etcd.Event{Key: cluster.FunctionKey(tenant, name), Deleted: true})
+		if d.manifest != nil {
+			b.dropUnseen(seen, cluster.ManifestKey(b.host, tenant))
 		}
-		delete(b.functions, tenant)
-		b.stale[tenant] = true
 	}
 }
 
@@ -141,8 +101,10 @@ func (b *book) take(e etcd.Event) bool {
 		err = b.takePlacement(e)
 	case strings.HasPrefix(e.Key, cluster.HostUnits(b.host)):
 		err = b.takeUnit(e)
-	case strings.HasPrefix(e.Key, cluster.FunctionsPrefix):
-		err = b.takeFunction(e)
+	case strings.HasPrefix(e.Key, cluster.HostManifests(b.host)):
+		err = b.takeManifest(e)
+	case strings.HasPrefix(e.Key, cluster.HostCopies(b.host)):
+		err = b.takeCopy(e)
 	default:
 		err = fmt.Errorf("no key of this host")
 	}
@@ -191,34 +153,4 @@ func (b *book) takeUnit(e etcd.Event) error {
 	}
 	b.units[name] = versioned[string]{string(e.Value), e.Revision}
 	return nil
-}
-
-func (b *book) takeFunction(e etcd.Event) error {
-	parts, ok := cluster.SplitKey(e.Key, cluster.FunctionsPrefix, 2)
-	if !ok {
-		return fmt.Errorf("want <tenant>/<function>")
-	}
-	f := b.tenant(parts[0])
-	b.stale[parts[0]] = true
-	if e.Deleted {
-		delete(f.values, parts[1])
-		return nil
-	}
-	v, problems := cluster.DecodeFunction(parts[1], e.Value)
-	if err := cluster.Invalid(problems); err != nil {
-		return err
-	}
-	f.values[parts[1]] = v
-	f.revision = max(f.revision, e.Revision)
-	return nil
-}
-
-func (b *book) tenant(name string) *tenantFunctions {
-	f := b.functions[name]
-	if f == nil {
-		f = &tenantFunctions{values: map[string]cluster.Function{}}
-		b.functions[name] = f
-		b.stale[name] = true
-	}
-	return f
 }

@@ -39,10 +39,8 @@ func TestBookIsTheSameAfterAReboot(t *testing.T) {
 	for _, u := range w.Units {
 		batch.Events = append(batch.Events, etcd.Event{Key: cluster.UnitKey("h1", u.Name), Value: []byte(u.Text), Revision: 7})
 	}
+	batch.Events = append(batch.Events, delivered(t, "hello.v2", "1", 6), event(t, cluster.ManifestKey("h1", "acme"), manifest(8, "hello.v2", 6), 9))
 	b.apply(batch)
-	b.applyFunctions("acme", etcd.Batch{Snapshot: true, Revision: 9, Events: []etcd.Event{
-		event(t, cluster.FunctionKey("acme", "hello.v2"), cluster.Function{File: "hello.js", Code: "1"}, 8),
-	}})
 
 	again := testBook(t, dir).desired(cluster.Paths{Run: "/run"})["acme.0"]
 	if again.Missing != "" || again.Revision != 7 || len(again.Units) != 4 || len(again.Functions) != 1 {
@@ -50,6 +48,54 @@ func TestBookIsTheSameAfterAReboot(t *testing.T) {
 	}
 	if before := b.desired(cluster.Paths{Run: "/run"})["acme.0"]; before.Config() != again.Config() {
 		t.Error("a reboot changes what the runner is told")
+	}
+}
+
+// delivered is the host's copy of one of acme's functions.
+func delivered(t *testing.T, name, code string, source int64) etcd.Event {
+	t.Helper()
+	f, err := json.Marshal(cluster.Function{File: "hello.js", Code: code})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event(t, cluster.CopyKey("h1", "acme", name), cluster.Copy{Source: source, Function: f}, source+1)
+}
+
+func manifest(revision int64, name string, source int64) cluster.Manifest {
+	return cluster.Manifest{Revision: revision, Functions: map[string]int64{name: source}}
+}
+
+func TestBookHasFunctionsAsTheManifestSays(t *testing.T) {
+	b := testBook(t, t.TempDir())
+	placed := event(t, cluster.PlacementKey("h1", "acme.0"), want(t).Placement, 1)
+	look := func() Want { return b.desired(cluster.Paths{Run: "/run"})["acme.0"] }
+	b.apply(etcd.Batch{Revision: 1, Events: []etcd.Event{placed, delivered(t, "hello", "1", 2)}})
+	if w := look(); len(w.Functions) > 0 || w.FunctionsRevision != 0 {
+		t.Errorf("without a manifest: %+v", w)
+	}
+	steps := []struct {
+		sentence string
+		event    etcd.Event
+		code     string
+		revision int64
+	}{
+		{"a manifest puts the copy in force", event(t, cluster.ManifestKey("h1", "acme"), manifest(5, "hello", 2), 5), "1", 5},
+		{"a copy ahead of its manifest is in force, as of the old revision", delivered(t, "hello", "2", 6), "2", 5},
+		{"then its manifest comes", event(t, cluster.ManifestKey("h1", "acme"), manifest(7, "hello", 6), 7), "2", 7},
+		{"a manifest ahead of its copy changes nothing", event(t, cluster.ManifestKey("h1", "acme"), manifest(9, "hello", 8), 9), "2", 7},
+		{"a bad copy leaves the last good one, and holds nobody up", delivered(t, "hello", "", 8), "2", 9},
+		{"a garbled manifest changes nothing", etcd.Event{Key: cluster.ManifestKey("h1", "acme"), Value: []byte("{"), Revision: 10}, "2", 9},
+		{"another host's copy is not ours", etcd.Event{Key: cluster.CopyKey("h2", "acme", "hello"), Value: []byte("{}"), Revision: 11}, "2", 9},
+	}
+	for _, s := range steps {
+		b.apply(etcd.Batch{Revision: s.event.Revision, Events: []etcd.Event{s.event}})
+		if w := look(); w.Functions["hello"].Code != s.code || w.FunctionsRevision != s.revision {
+			t.Errorf("%s: got %q as of %d, want %q as of %d", s.sentence, w.Functions["hello"].Code, w.FunctionsRevision, s.code, s.revision)
+		}
+	}
+	b.apply(etcd.Batch{Snapshot: true, Revision: 12, Events: []etcd.Event{placed}})
+	if w := look(); len(w.Functions) > 0 || w.Missing == "" || len(b.deliveries) > 0 {
+		t.Errorf("what a full list lacks stayed: %+v", w)
 	}
 }
 
@@ -95,7 +141,8 @@ func TestBookRefuses(t *testing.T) {
 		{"a unit of the system's", cluster.UnitKey("h1", "sshd.service"), []byte("[Service]")},
 		{"a unit with a path for a name", cluster.UnitsPrefix + "h1/../x.service", []byte("[Service]")},
 		{"another host's key", cluster.PlacementKey("h2", "acme.0"), bad(func(*cluster.Placement) {})},
-		{"a function that is no function", cluster.FunctionKey("acme", "hello"), []byte(`{"code":1}`)},
+		{"a copy that is no function", cluster.CopyKey("h1", "acme", "hello"), []byte(`{"source":1,"function":{"code":1}}`)},
+		{"a tenant's function itself", cluster.FunctionKey("acme", "hello"), []byte(`{"file":"a.js","code":"1"}`)},
 	} {
 		if testBook(t, t.TempDir()).take(etcd.Event{Key: c.key, Value: c.value, Revision: 1}) {
 			t.Errorf("took %s", c.sentence)

@@ -93,7 +93,7 @@ func (s *site) unplace(instance string) {
 // tickle changes a tenant's function, so that runners are told.
 func (s *site) tickle(instance string) {
 	tenant, _, _ := cluster.ParseInstance(instance)
-	s.put(cluster.FunctionKey(tenant, "hello"), cluster.Function{File: "hello.js", Code: "// " + strconv.Itoa(rand.Int())})
+	s.deliver(tenant, cluster.Function{File: "hello.js", Code: "// " + strconv.Itoa(rand.Int())})
 }
 
 // wantOnly fails unless one instance, with these units, is all there is.

@@ -59,9 +59,10 @@ func (b *book) desired(paths cluster.Paths) Desired {
 		if _, done := b.wants[instance]; done && !b.stale[p.value.Tenant] {
 			continue
 		}
-		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not read yet"}
-		if f := b.functions[p.value.Tenant]; f != nil {
-			w.Functions, w.FunctionsRevision, w.Missing = f.values, f.revision, ""
+		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not delivered yet"}
+		if d := b.deliveries[p.value.Tenant]; d != nil && d.manifest != nil {
+			w.Functions, w.FunctionsRevision = d.functions()
+			w.Missing = ""
 		}
 		if err := b.complete(&w, paths); err != nil {
 			w.Missing = err.Error()

@@ -29,6 +29,7 @@ type door struct {
 	instance string
 	listener *net.UnixListener
 	executor *executor
+	loads    *loads
 	log      *slog.Logger
 	stop     context.CancelFunc
 	work     sync.WaitGroup
@@ -55,7 +56,7 @@ func (a *Agent) openDoor(ctx context.Context, instance string, w Want) (*door, e
 		return nil, fmt.Errorf("cannot listen for the runner of %s: %w", instance, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	d := &door{instance: instance, listener: l, executor: a.executor, log: a.cfg.Log, stop: stop, want: w, conns: map[*net.UnixConn]bool{}}
+	d := &door{instance: instance, listener: l, executor: a.executor, loads: a.loads, log: a.cfg.Log, stop: stop, want: w, conns: map[*net.UnixConn]bool{}}
 	d.work.Go(func() { d.accept(ctx) })
 	return d, nil
 }
@@ -91,6 +92,10 @@ func (d *door) converse(ctx context.Context, c *net.UnixConn) {
 		var ask waking.Ask
 		if _, err := waking.Receive(c, &ask); err != nil {
 			return
+		}
+		if ask.Op == waking.Load {
+			d.loads.say(d.instance, ask.Load)
+			continue
 		}
 		answer, files := d.answer(ctx, ask)
 		err := waking.Send(c, answer, files...)

@@ -7,7 +7,6 @@ import (
 
 	"bulkhead/agent/cells"
 	"bulkhead/cluster"
-	"bulkhead/internal/etcd"
 )
 
 // observeAgain is how soon to look again when the host could not be observed.
@@ -16,7 +15,6 @@ const observeAgain = time.Second
 // reconcile looks at what is desired and what is, sets workers to the
 // difference and reports. It returns how long may pass until the next look.
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
-	a.followTenants(ctx)
 	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {
@@ -69,30 +67,6 @@ func (a *Agent) worked(i string) bool {
 	was := l.worked
 	l.worked = l.cancel != nil
 	return was || l.worked
-}
-
-// followTenants watches the functions of the tenants placed here, and of no
-// others.
-func (a *Agent) followTenants(ctx context.Context) {
-	placed := a.book.tenants()
-	for tenant := range placed {
-		if a.follows[tenant] == nil {
-			watch, cancel := context.WithCancel(ctx)
-			a.follows[tenant] = cancel
-			a.follow(watch, func(b etcd.Batch) {
-				if watch.Err() == nil {
-					a.book.applyFunctions(tenant, b)
-				}
-			}, cluster.TenantFunctions(tenant))
-		}
-	}
-	for tenant, cancel := range a.follows {
-		if !placed[tenant] {
-			cancel()
-			delete(a.follows, tenant)
-			a.book.forget(tenant)
-		}
-	}
 }
 
 func (a *Agent) life(i string) *life {

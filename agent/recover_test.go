@@ -24,7 +24,7 @@ func TestAgentTellsRunnersOfNewFunctionsAndKeys(t *testing.T) {
 
 	fn := cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"}
 	began := time.Now()
-	revision := s.put(cluster.FunctionKey("told", "hello"), fn)
+	revision := s.deliver("told", fn)
 	s.await("told.0", func(i cluster.Instance, _ bool) bool { return i.Functions >= revision })
 	t.Logf("from a function's key to the runner's word that it has it: %s", time.Since(began))
 	dir := s.host.Paths.InstanceDir("told.0")
@@ -40,11 +40,8 @@ func TestAgentTellsRunnersOfNewFunctionsAndKeys(t *testing.T) {
 		t.Errorf("the runner did not confirm: %v", err)
 	}
 
-	r, err := s.etcd.Delete(t.Context(), cluster.FunctionKey("told", "hello"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.await("told.0", func(i cluster.Instance, _ bool) bool { return i.Functions >= r.Header.Revision })
+	revision = s.deliver("told")
+	s.await("told.0", func(i cluster.Instance, _ bool) bool { return i.Functions >= revision })
 	if left, _ := os.ReadDir(dir.Functions()); len(left) > 0 {
 		t.Errorf("the function's file is still there: %v", left)
 	}
@@ -108,7 +105,7 @@ func TestAgentReplacesACellThatDies(t *testing.T) {
 func TestAgentWithoutEtcdMendsAndStartsFromDisk(t *testing.T) {
 	s := newSite(t, "agenttest-alone")
 	s.start()
-	s.put(cluster.FunctionKey("alone", "hello"), cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"})
+	s.deliver("alone", cluster.Function{File: "hello.js", Code: "module.exports = cb => cb(null, 1)"})
 	s.place(s.placement("alone.0", dockertest.Probe(t)))
 	before := s.awaitReady("alone.0")
 	s.server.Close()

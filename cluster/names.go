@@ -121,3 +121,7 @@ func RunnerService(tenant string, n int) string {
 
 // ContainerName is the Docker name of an instance's container.
 func ContainerName(instance string) string { return "bulkhead-" + instance }
+
+// PeerName is the name in the certificate that a host's proxy shows to other
+// hosts' proxies: "h1.hosts.bulkhead". It is in no DNS.
+func PeerName(host string) string { return host + ".hosts.bulkhead" }

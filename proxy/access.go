@@ -16,7 +16,8 @@ type record struct {
 	target   string
 	tenant   string
 	function string
-	instance string
+	instance string // empty: another host's proxy chose it
+	host     string // whose proxy it was sent to; empty: none's, it was served here
 	status   int
 	cause    string // why the platform answered instead of the function
 	tries    int
@@ -41,6 +42,9 @@ func (r *record) log(l *zerolog.Logger) {
 		Dur("ms", time.Since(r.start)).
 		Int64("in", r.in).
 		Int64("out", r.out)
+	if r.host != "" {
+		e = e.Str("host", r.host)
+	}
 	if r.cause != "" {
 		e = e.Str("cause", r.cause)
 	}

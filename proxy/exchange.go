@@ -4,32 +4,19 @@ import (
 	"bytes"
 	"container/list"
 	"context"
-	"errors"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"bulkhead/internal/frames"
 )
 
-// maxTries is how many instances, or connections to one, a request is offered
-// to. It goes on to the next only when the last has not processed any of it.
-const maxTries = 3
-
 // exchange is one request and its answer, from HTTP to a runner and back.
 type exchange struct {
-	p      *Proxy
+	delivery
 	ctx    *fasthttp.RequestCtx
-	rec    record
-	target *target
-	stream *frames.Stream
 	watch  *list.Element
 	upload upload
-
-	head  *head          // what req is made in
-	req   frames.Request // kept until its answer begins: it may be offered again
-	whole bool           // all of its body is in req
-	held  bool           // none of its body is taken before the runner has answered or let it in
+	head   *head // what req is made in
 
 	streams bool   // the exchange is the response's body stream
 	rest    []byte // of the answer's body, still to be written
@@ -52,11 +39,13 @@ func (x *exchange) begin() bool {
 	if len(path) != len(x.rec.target) {
 		x.rec.target = string(path) // a password may stand before the host
 	}
-	// As it stands: with its dots resolved, a function's path may read so too.
-	if refusal == nil && string(path) == healthPath {
-		ctx.SetBodyString("ok\n")
-		x.finish(nil)
-		return false
+	if refusal == nil {
+		if status, body, ours := x.p.ownPath(path, authority); ours {
+			ctx.SetStatusCode(status)
+			ctx.SetBodyString(body)
+			x.finish(nil)
+			return false
+		}
 	}
 	var route Route
 	if refusal == nil {
@@ -86,7 +75,7 @@ func (x *exchange) open(route Route, path, authority []byte) *refusal {
 	}
 	x.req = req
 	if x.held = x.held || x.head.upgrade; x.held {
-		return x.offer()
+		return x.send()
 	}
 	body, whole, err := x.head.readInline(x.ctx)
 	if err != nil {
@@ -94,7 +83,16 @@ func (x *exchange) open(route Route, path, authority []byte) *refusal {
 	}
 	x.req.Body, x.whole = body, whole
 	x.rec.in = int64(len(body))
-	return x.offer()
+	return x.send()
+}
+
+// send offers the request, and begins to send the rest of its body.
+func (x *exchange) send() *refusal {
+	refusal := x.offer(x.p.ctx)
+	if refusal == nil && !x.whole && !x.held {
+		x.startUpload()
+	}
+	return refusal
 }
 
 // dropHead gives back what the request was made in.
@@ -103,33 +101,6 @@ func (x *exchange) dropHead() {
 		heads.Put(x.head)
 		x.head, x.req = nil, frames.Request{}
 	}
-}
-
-// offer finds an instance that takes the request.
-func (x *exchange) offer() *refusal {
-	var last error
-	for x.rec.tries < maxTries {
-		x.rec.tries++
-		target, refusal := x.p.table.pick(x.p.ctx, x.rec.tenant, x.p.opts.Hold, x.target)
-		if refusal != nil {
-			return refusal
-		}
-		x.target, x.rec.instance = target, target.instance
-		stream, err := target.open(x.p.ctx, x.req, x.whole)
-		if err == nil {
-			x.stream = stream
-			if !x.whole && !x.held {
-				x.startUpload()
-			}
-			return nil
-		}
-		target.leave()
-		if errors.Is(err, frames.ErrProtocol) {
-			return tooBig
-		}
-		last = err
-	}
-	return unreachable(x.rec.tenant, last)
 }
 
 func (x *exchange) startUpload() {
@@ -141,19 +112,13 @@ func (x *exchange) startUpload() {
 	x.upload.start()
 }
 
-func unreachable(tenant string, err error) *refusal {
-	r := refuse(503, "instance_unreachable", "no instance of tenant %q takes requests: %v", tenant, err)
-	r.retryAfter = time.Second
-	return r
-}
-
 // respond waits for the answer's head and makes it the response.
 func (x *exchange) respond() *refusal {
 	for {
 		if x.watch == nil {
 			x.watch = x.p.presence.add(x.ctx.Conn(), x.stream, x.rec.start)
 		}
-		r, err := x.stream.Response(context.Background())
+		r, err := x.begins(context.Background())
 		if err == nil {
 			x.dropHead()
 			if r.Status == 101 {
@@ -169,12 +134,11 @@ func (x *exchange) respond() *refusal {
 			return refusalFor(err, gone)
 		case fault != nil:
 			return fault
-		case !errors.Is(err, frames.ErrRefused):
-			return refusalFor(err, gone)
-		case !x.whole && !x.held || x.rec.tries >= maxTries:
-			return unreachable(x.rec.tenant, err)
 		}
-		if refusal := x.offer(); refusal != nil {
+		if refusal := x.again(err); refusal != nil {
+			return refusal
+		}
+		if refusal := x.send(); refusal != nil {
 			return refusal
 		}
 	}
@@ -233,9 +197,7 @@ func (x *exchange) settle() (gone bool, fault *refusal) {
 		fault = x.upload.refusal(err)
 	}
 	x.rec.in += x.upload.sent
-	x.stream.Close()
-	x.stream = nil
-	x.target.leave()
+	x.part()
 	return gone, fault
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"bulkhead/cluster"
 	"bulkhead/internal/frames"
 	"bulkhead/internal/frames/framestest"
 )
@@ -188,7 +187,7 @@ func TestRefusedRequestIsOfferedAgain(t *testing.T) {
 	p := start(t, nil)
 	one, two := ready(serve("one", true)), ready(serve("two", false))
 	two.Instance = "acme.1"
-	p.table.Set([]cluster.Instance{one, two})
+	set(p.table, one, two)
 	resp, body := get(t, newRequest(t, "POST", p.url+"/acme/x", strings.NewReader("whole")))
 	if resp.StatusCode != 200 || body != "served whole" {
 		t.Fatalf("got %d %s", resp.StatusCode, body)
@@ -199,15 +198,19 @@ func TestRefusedRequestIsOfferedAgain(t *testing.T) {
 	for len(tries) > 0 {
 		<-tries
 	}
-	p.table.Set([]cluster.Instance{one})
+	p.proxy.opts.Hold = 0
+	set(p.table) // forgets what it has seen
+	set(p.table, one)
 	resp, body = get(t, newRequest(t, "GET", p.url+"/acme/x", nil))
-	if resp.StatusCode != 503 || !strings.Contains(body, "instance_unreachable") || resp.Header.Get("Retry-After") == "" || len(tries) != maxTries {
+	if resp.StatusCode != 503 || !strings.Contains(body, "instance_unreachable") || resp.Header.Get("Retry-After") == "" || len(tries) != softLimit {
 		t.Fatalf("where all refuse: got %d %s after %d tries", resp.StatusCode, body, len(tries))
 	}
 	// Its body can't be had twice.
+	set(p.table)
+	set(p.table, one)
 	resp, _ = get(t, newRequest(t, "POST", p.url+"/acme/x", bytes.NewReader(make([]byte, inlineBody+1))))
-	if resp.StatusCode != 503 || len(tries) != maxTries+1 {
-		t.Fatalf("large body: got %d after %d tries", resp.StatusCode, len(tries)-maxTries)
+	if resp.StatusCode != 503 || len(tries) != softLimit+1 {
+		t.Fatalf("large body: got %d after %d tries", resp.StatusCode, len(tries)-softLimit)
 	}
 }
 

@@ -50,8 +50,8 @@ func TestNoiseOfARunnerHarmsNobodyElse(t *testing.T) {
 		return noise.Frames("runner")
 	})
 	p := start(t, func(x *framestest.Exchange) { x.Answer(200, nil, "ok", true) })
-	victim := p.table.tenants["acme"].ready[0].endpoint
-	p.table.Set([]cluster.Instance{ready(victim), {Tenant: "evil", Instance: "evil.0", Host: "h1", Phase: cluster.Ready, Endpoint: evil}})
+	victim := p.table.tenants["acme"].choices[here][0].id.endpoint
+	set(p.table, ready(victim), cluster.Instance{Tenant: "evil", Instance: "evil.0", Host: "h1", Phase: cluster.Ready, Endpoint: evil})
 	requests := []string{
 		"GET /evil/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 		"POST /evil/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-T: 1\r\n\r\n",

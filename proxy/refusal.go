@@ -23,18 +23,26 @@ func refuse(status int, cause, format string, args ...any) *refusal {
 
 // write makes it the answer: the platform's error JSON (docs/errors.md).
 func (r *refusal) write(resp *fasthttp.Response, request string) {
+	resp.Reset()
+	resp.SetStatusCode(r.status)
+	resp.Header.SetContentType("application/json")
+	resp.Header.Set("Cache-Control", "no-store")
+	if r.retryAfter > 0 {
+		resp.Header.Set("Retry-After", r.retrySeconds())
+	}
+	resp.SetBody(r.body(request))
+}
+
+func (r *refusal) body(request string) []byte {
 	body, _ := json.Marshal(struct {
 		Code    int    `json:"code"`
 		Error   string `json:"error"`
 		Message string `json:"message"`
 		Request string `json:"req_id"`
 	}{r.status, r.cause, r.message, request})
-	resp.Reset()
-	resp.SetStatusCode(r.status)
-	resp.Header.SetContentType("application/json")
-	resp.Header.Set("Cache-Control", "no-store")
-	if r.retryAfter > 0 {
-		resp.Header.Set("Retry-After", strconv.Itoa(int((r.retryAfter+time.Second-1)/time.Second)))
-	}
-	resp.SetBody(append(body, '\n'))
+	return append(body, '\n')
+}
+
+func (r *refusal) retrySeconds() string {
+	return strconv.Itoa(int((r.retryAfter + time.Second - 1) / time.Second))
 }

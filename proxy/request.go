@@ -35,17 +35,10 @@ func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route, path, 
 		return frames.Request{}, refusal
 	}
 	scheme := "http"
-	if ctx.IsTLS() {
+	if c, ok := ctx.Conn().(*stallConn); ok && c.secure {
 		scheme = "https"
 	}
-	f := append(h.fields[:0], frames.NoFields...)
-	f = frames.AppendField(f, 0, frames.FieldRequestID, []byte(rec.request))
-	f = frames.AppendField(f, 0, frames.FieldTenant, []byte(route.Tenant))
-	f = frames.AppendField(f, 0, frames.FieldFunction, []byte(route.Function))
-	f = frames.AppendField(f, 0, frames.FieldClient, []byte(rec.client))
-	f = frames.AppendField(f, 0, frames.FieldScheme, []byte(scheme))
-	f = frames.AppendField(f, 0, frames.FieldAuthority, authority)
-	h.fields = frames.AppendField(f, 0, frames.FieldBase, []byte(route.Base))
+	h.setFields(rec, route, scheme, authority)
 	if refusal := h.copyHeaders(ctx, rec, scheme, authority); refusal != nil {
 		return frames.Request{}, refusal
 	}
@@ -54,6 +47,25 @@ func (h *head) encode(ctx *fasthttp.RequestCtx, rec *record, route Route, path, 
 		return frames.Request{}, tooBig
 	}
 	return req, nil
+}
+
+// setFields makes the platform's own words.
+func (h *head) setFields(rec *record, route Route, scheme string, authority []byte) {
+	f := append(h.fields[:0], frames.NoFields...)
+	f = frames.AppendField(f, 0, frames.FieldRequestID, []byte(rec.request))
+	f = frames.AppendField(f, 0, frames.FieldTenant, []byte(route.Tenant))
+	f = frames.AppendField(f, 0, frames.FieldFunction, []byte(route.Function))
+	f = frames.AppendField(f, 0, frames.FieldClient, []byte(rec.client))
+	f = frames.AppendField(f, 0, frames.FieldScheme, []byte(scheme))
+	f = frames.AppendField(f, 0, frames.FieldAuthority, authority)
+	h.fields = frames.AppendField(f, 0, frames.FieldBase, []byte(route.Base))
+}
+
+// appendForwarded adds what the platform says of the client in headers.
+func appendForwarded(out []byte, rec *record, scheme string) []byte {
+	client, _, _ := net.SplitHostPort(rec.client)
+	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), []byte(client))
+	return frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
 }
 
 var tooBig = refuse(431, "headers_too_large", "the request's line and headers have more than %d bytes", maxHeader)
@@ -96,9 +108,7 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string,
 	if len(listed) > 0 {
 		out = withoutListed(out, listed)
 	}
-	client, _, _ := net.SplitHostPort(rec.client)
-	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-for"), []byte(client))
-	out = frames.AppendHeaderLine(out, 0, []byte("x-forwarded-proto"), []byte(scheme))
+	out = appendForwarded(out, rec, scheme)
 	h.upgrade = upgrade.holds(ctx, coding)
 	switch {
 	case h.upgrade:

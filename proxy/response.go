@@ -218,12 +218,12 @@ func refusalFor(err error, gone bool) *refusal {
 	switch {
 	case gone:
 		return refuse(statusGone, "client_gone", "the client closed the connection before the answer began")
-	case errors.As(err, &reset):
-		return refuse(502, "instance_reset", "the instance gave the request up: %s", reset.Reason)
-	case errors.Is(err, frames.ErrClosed):
+	case errors.As(err, &reset) && reset.Code == frames.CodeGone, errors.Is(err, frames.ErrClosed):
 		r := refuse(503, "instance_gone", "the instance ended while the request was in flight; it may have been processed")
 		r.retryAfter = time.Second
 		return r
+	case errors.As(err, &reset):
+		return refuse(502, "instance_reset", "the instance gave the request up: %s", reset.Reason)
 	}
 	return refuse(502, "bad_answer", "the instance's answer cannot be read: %v", err)
 }

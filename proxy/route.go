@@ -14,9 +14,6 @@ type Route struct {
 	Base     string // the part of the path that named them, without a final slash
 }
 
-// Targets that are the proxy's own. No tenant's name begins with a dash.
-const healthPath = "/-/healthz"
-
 // ParseRoute reads a target in origin form and the Host header. These name a
 // function, with anything after its name left to the function:
 //

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/xid"
@@ -34,6 +37,13 @@ type Options struct {
 	Hold   time.Duration // how long a request waits for an instance that starts
 	Access io.Writer     // gets one JSON record a request
 	Log    *slog.Logger  // required
+	// Leave is how long it goes on taking requests once it is told to shut
+	// down: so long a load balancer may take to see that it is not ready.
+	Leave time.Duration
+
+	Peers *PeerFiles        // for other hosts' proxies; nil: this host serves alone
+	TLS   *CertificateFiles // for clients
+	ACME  *ACME             // likewise, from a certificate authority; needs Domain
 }
 
 // Proxy takes HTTP requests and passes them to instances.
@@ -45,15 +55,32 @@ type Proxy struct {
 	tunnels  tunnels
 	access   *zerolog.Logger
 	buffer   *buffered
-	ctx      context.Context
+	ctx      context.Context // until all has ended
 	stop     context.CancelFunc
+	closing  context.Context // until no more is taken
+	close    context.CancelFunc
+	leaving  atomic.Bool
+
+	peerTLS     *peerTLS
+	inbounds    inbounds
+	tls         *tls.Config // for clients; nil: they have none
+	acme        *acme       // where its certificates come from: this,
+	certificate *pair       // or this
+	h2          *http.Server
 }
 
-// New makes a proxy that routes by table.
-func New(table *Table, opts Options) *Proxy {
-	p := &Proxy{opts: opts, table: table, presence: newPresence(), buffer: newBuffered(opts.Access)}
+// New makes a proxy that routes by table. The error says which file of the
+// options cannot be used.
+func New(table *Table, opts Options) (*Proxy, error) {
+	p := &Proxy{opts: opts, table: table}
+	if err := p.readFiles(); err != nil {
+		return nil, err
+	}
+	p.presence, p.buffer = newPresence(), newBuffered(opts.Access)
 	p.access = newAccessLog(p.buffer)
 	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.closing, p.close = context.WithCancel(context.Background())
+	p.h2 = p.newH2()
 	p.server = &fasthttp.Server{
 		Handler:                       p.handle,
 		ExpectHandler:                 p.expect,
@@ -74,7 +101,19 @@ func New(table *Table, opts Options) *Proxy {
 		CloseOnShutdown:               true,
 		LazyRequestTime:               true,
 	}
-	return p
+	return p, nil
+}
+
+// readFiles reads certificates.
+func (p *Proxy) readFiles() (err error) {
+	say := func(err error) { p.opts.Log.Error("no good certificate", "error", err) }
+	if p.opts.Peers != nil {
+		if p.peerTLS, err = newPeerTLS(p.opts.Host, *p.opts.Peers, say); err != nil {
+			return err
+		}
+		p.table.setDialer(p.peerTLS.dial)
+	}
+	return p.readClientTLS(say)
 }
 
 // Serve takes connections until Shutdown.
@@ -85,22 +124,38 @@ func (p *Proxy) Serve(ln net.Listener) error {
 	return nil
 }
 
-// Shutdown takes no more requests, waits for those in flight until ctx ends,
-// and closes.
+// Shutdown goes on for [Options.Leave], takes no more requests, waits for those
+// in flight until ctx ends, and closes.
 func (p *Proxy) Shutdown(ctx context.Context) error {
-	tunnels := make(chan struct{})
-	go func() { p.tunnels.drain(ctx); close(tunnels) }()
+	p.leave(ctx)
+	p.close()
+	var work sync.WaitGroup
+	var h2 error
+	work.Go(func() { p.tunnels.drain(ctx) })
+	work.Go(func() { p.inbounds.drain(ctx) })
+	work.Go(func() { h2 = p.h2.Shutdown(ctx) })
 	err := p.server.ShutdownWithContext(ctx)
-	<-tunnels
+	work.Wait()
 	p.tunnels.drain(ctx) // of requests that were upgraded meanwhile
+	p.h2.Close()
 	p.stop()
 	p.table.close()
 	p.presence.close()
 	p.buffer.Close()
-	if err != nil {
+	if err = errors.Join(err, h2); err != nil {
 		return fmt.Errorf("cannot shut down in time: %w", err)
 	}
 	return nil
+}
+
+// leave says that it is not ready any more, and gives load balancers the time
+// to see that.
+func (p *Proxy) leave(ctx context.Context) {
+	p.leaving.Store(true)
+	select {
+	case <-time.After(p.opts.Leave):
+	case <-ctx.Done():
+	}
 }
 
 var exchanges = sync.Pool{New: func() any { return &exchange{} }}
@@ -115,10 +170,10 @@ func (p *Proxy) handle(ctx *fasthttp.RequestCtx) {
 
 func (p *Proxy) exchange(ctx *fasthttp.RequestCtx) *exchange {
 	x := exchanges.Get().(*exchange)
-	*x = exchange{p: p, ctx: ctx, rec: record{
+	*x = exchange{ctx: ctx, delivery: delivery{p: p, rec: record{
 		start: time.Now(), request: xid.New().String(), client: ctx.RemoteAddr().String(),
 		method: string(ctx.Method()[:min(len(ctx.Method()), maxMethod)]), target: string(ctx.Request.Header.RequestURI()),
-	}}
+	}}}
 	return x
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"sync/atomic"
@@ -17,13 +18,15 @@ func (l stallListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stallConn{Conn: c}, nil
+	_, secure := c.(*tls.Conn)
+	return &stallConn{Conn: c, secure: secure}, nil
 }
 
 type stallConn struct {
 	net.Conn
-	armed time.Time // when the write deadline was last moved on
-	ended bool      // the client has closed its side; the reader's own
+	secure bool      // over TLS
+	armed  time.Time // when the write deadline was last moved on
+	ended  bool      // the client has closed its side; the reader's own
 
 	expecting atomic.Pointer[exchange] // let in, and waiting for its body
 	unread    atomic.Bool              // the client is still sending what nobody wants

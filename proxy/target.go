@@ -15,35 +15,71 @@ import (
 // socket accepts at once: systemd holds it.
 const dialTimeout = 5 * time.Second
 
-// target is one instance: the connection to its runner, made when it is first
-// needed and again when it has ended.
+// target is where requests of one tenant go: an instance on this host, by the
+// connection to its runner, made when it is first needed and again when it has
+// ended; or all of the tenant's instances on another host, by the connection to
+// that host's proxy.
 type target struct {
-	endpoint string
-	instance string
-	busy     atomic.Int64 // requests in flight
+	id       targetID
+	table    *Table
+	tenant   string
+	instance string // empty: another host's, its proxy chooses
+	peer     *peer  // nil: it is on this host
+	busy     atomic.Int64
+	circuit  circuit
+
+	rank   rank  // the table's own
+	weight int64 // instances behind it; the table's own
 
 	mu      sync.Mutex
 	client  *frames.Client
 	retired bool
 }
 
-func newTarget(endpoint, instance string) *target {
-	return &target{endpoint: endpoint, instance: instance}
+// newTarget makes a target. t.mu is held.
+func (t *Table) newTarget(id targetID, tenant, instance string) *target {
+	tg := &target{id: id, table: t, tenant: tenant, instance: instance}
+	if id.endpoint == "" {
+		tg.peer, tg.instance = t.acquire(id.peer), ""
+	}
+	return tg
+}
+
+// load is how busy each instance behind it is with our requests, in
+// thousandths of one.
+func (t *target) load() int64 { return t.busy.Load() * 1000 / max(t.weight, 1) }
+
+// wait is how long it takes no requests; 0: it does.
+func (t *target) wait() time.Duration {
+	wait := t.circuit.wait(time.Now)
+	if t.peer != nil {
+		wait = max(wait, t.peer.circuit.wait(time.Now))
+	}
+	return wait
 }
 
 // enter and leave count a request.
-func (t *target) enter() { t.busy.Add(1) }
+func (t *target) enter() {
+	t.busy.Add(1)
+	t.circuit.enter(time.Now)
+	if t.peer != nil {
+		t.peer.circuit.enter(time.Now)
+	}
+}
 
 func (t *target) leave() {
-	if t.busy.Add(-1) == 0 {
+	if t.busy.Add(-1) == 0 && t.peer == nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.closeIfDone()
 	}
 }
 
+// host is where it is; empty: here.
+func (t *target) host() string { return t.id.peer.host }
+
 // open starts a request. The error is [frames.ErrRefused] (wrapped) when the
-// runner has not seen it.
+// other side has not seen it.
 func (t *target) open(ctx context.Context, r frames.Request, end bool) (*frames.Stream, error) {
 	client, err := t.connect(ctx)
 	if err != nil {
@@ -52,7 +88,20 @@ func (t *target) open(ctx context.Context, r frames.Request, end bool) (*frames.
 	return client.Open(r, end)
 }
 
+// connect returns the connection to send a request over. One that cannot be
+// made is held against who does not answer.
 func (t *target) connect(ctx context.Context) (*frames.Client, error) {
+	if t.peer != nil {
+		return t.peer.connect(ctx)
+	}
+	client, err := t.connectHere(ctx)
+	if err != nil {
+		t.failed(err, true)
+	}
+	return client, err
+}
+
+func (t *target) connectHere(ctx context.Context) (*frames.Client, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.retired {
@@ -64,7 +113,7 @@ func (t *target) connect(ctx context.Context) (*frames.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", t.endpoint)
+	conn, err := d.DialContext(ctx, "unix", t.id.endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the runner of %s: %w", t.instance, err)
 	}
@@ -72,6 +121,23 @@ func (t *target) connect(ctx context.Context) (*frames.Client, error) {
 	// closes when the runner does.
 	t.client = frames.NewClient(conn, "proxy")
 	return t.client, nil
+}
+
+// failed notes that a request has not been taken, and says when no more are
+// sent.
+func (t *target) failed(err error, hard bool) {
+	rest, opened := t.circuit.failed(time.Now(), hard)
+	if opened {
+		t.table.log.Warn("circuit open: sending no requests", "tenant", t.tenant, "instance", t.instance, "host", t.host(), "rest", rest, "error", err)
+	}
+}
+
+// succeeded notes that one has.
+func (t *target) succeeded() {
+	if t.circuit.succeeded() {
+		t.table.log.Info("circuit closed: requests are taken again", "tenant", t.tenant, "instance", t.instance, "host", t.host())
+		t.table.recovered()
+	}
 }
 
 // retire closes the connection once its requests are answered.

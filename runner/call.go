@@ -58,6 +58,7 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 		return
 	}
 	in.calls[c.id] = c
+	r.metering(c.started)
 	r.calls++
 	r.partedIf(true)
 	r.stir()
@@ -134,8 +135,10 @@ func (c *call) finish() {
 	c.again = nil
 	r := c.r
 	r.probed(c)
+	now := time.Now()
+	r.metering(now)
 	r.calls--
-	r.rest.since = time.Now()
+	r.rest.since = now
 	if r.calls == 0 && r.draining {
 		r.closeDrained()
 	}

@@ -17,6 +17,7 @@
 //	inbound.go    frames from the proxy, and the agent's reloads
 //	admit.go      token, function, limits
 //	counts.go     requests a second and in flight: tenant, function, token
+//	load.go       how many are in flight, for the agent
 //	request.go    the request as the function gets it
 //	call.go       one request from gate to answer
 //	relay.go      its frames, both ways

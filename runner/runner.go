@@ -49,6 +49,7 @@ type Runner struct {
 	dirty     []*link       // connections with something queued
 	listeners []net.Listener
 	rest      rest
+	load      load
 	keeper    *keeper // nil: nobody asks for logs
 }
 

@@ -3,10 +3,12 @@ package runner
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/etcd/etcdmem"
 	"bulkhead/internal/frames"
 	"bulkhead/proxy"
 )
@@ -21,9 +24,13 @@ import (
 // through puts a host proxy before the rig and returns its address.
 func (r *rig) through() string {
 	r.t.Helper()
-	table := proxy.NewTable("h1")
-	table.Set([]cluster.Instance{{Tenant: "acme", Instance: "acme.0", Host: "h1", Phase: cluster.Ready, Endpoint: r.socket}})
-	p := proxy.New(table, proxy.Options{Host: "h1", Hold: time.Second, Access: io.Discard, Log: slog.New(slog.DiscardHandler)})
+	log := slog.New(slog.DiscardHandler)
+	table := proxy.NewTable("h1", log)
+	r.route(table, log)
+	p, err := proxy.New(table, proxy.Options{Host: "h1", Hold: time.Second, Access: io.Discard, Log: log})
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		r.t.Fatal(err)
@@ -38,6 +45,29 @@ func (r *rig) through() string {
 		}
 	})
 	return ln.Addr().String()
+}
+
+// route has a table say that the rig is acme's, as scheduler and agent would.
+func (r *rig) route(table *proxy.Table, log *slog.Logger) {
+	r.t.Helper()
+	_, cli := etcdmem.New().Connect(r.t.Context(), etcdmem.Faults{})
+	put := func(key string, value any) {
+		data, err := json.Marshal(value)
+		if err == nil {
+			_, err = cli.Put(r.t.Context(), key, string(data))
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	put(cluster.RouteKey("h1", "acme.0"), cluster.Route{Tenant: "acme", Instance: "acme.0", Host: "h1"})
+	put(cluster.InstanceKey("h1", "acme.0"), cluster.Instance{Tenant: "acme", Instance: "acme.0", Host: "h1", Phase: cluster.Ready, Endpoint: r.socket})
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		table.Follow(r.t.Context(), cli, filepath.Join(r.t.TempDir(), "routes.json"), log)
+	}()
+	r.t.Cleanup(func() { <-followed })
 }
 
 // wsEcho is a WebSocket server (RFC 6455) that sends each message back. A text

@@ -89,6 +89,14 @@ func (w *waker) sleep(ctx context.Context) error {
 	return err
 }
 
+// tell says something to the agent that has no answer. If the agent is away,
+// nobody hears it.
+func (w *waker) tell(word waking.Ask) {
+	if c, err := w.connect(); err == nil {
+		_ = waking.Send(c, word)
+	}
+}
+
 // exchange asks the agent and waits for its answer.
 func (w *waker) exchange(ctx context.Context, op string) (wakeAnswer, error) {
 	c, err := w.connect()

@@ -21,16 +21,19 @@ func lead(ctx context.Context, cli *clientv3.Client, fence etcd.Fence, o Options
 	l := &loop{cli: cli, fence: fence, Options: o, model: newSnapshot()}
 	for {
 		err := l.round(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, etcd.ErrFenced):
-			return err
-		}
-		o.Log.Warn("scheduler reads everything again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryAfter):
+		// Nothing that may still be on its way may be written after the next
+		// list.
+		for again := true; again; {
+			o.Log.Warn("scheduler reads everything again", "error", err)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(retryAfter):
+			}
+			if err = l.fence.Renew(ctx, cli); errors.Is(err, etcd.ErrFenced) {
+				return err
+			}
+			again = err != nil
 		}
 	}
 }

@@ -1,27 +1,40 @@
 package units
 
 import (
+	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"bulkhead/cluster"
 )
 
-// Names of the host proxy's units.
+// Names of the host proxy's units. Each socket unit has the sockets of one
+// kind, for which there is a name: a service tells its descriptors apart by it.
 const (
-	ProxySocket  = "bulkhead-proxy.socket"
-	ProxyService = "bulkhead-proxy.service"
+	ProxySocket     = "bulkhead-proxy.socket"      // "http": clients
+	ProxyTLSSocket  = "bulkhead-proxy-tls.socket"  // "https": clients
+	ProxyPeerSocket = "bulkhead-proxy-peer.socket" // "peer": other hosts' proxies
+	ProxyService    = "bulkhead-proxy.service"
 )
+
+// ProxyUnits are all that a proxy may have, in the order in which they are
+// stopped: whoever connects to a socket would start its service.
+var ProxyUnits = []string{ProxySocket, ProxyTLSSocket, ProxyPeerSocket, ProxyService}
 
 // Proxy says how a host's proxy runs.
 type Proxy struct {
 	Binary string   // the static bulkhead binary; /bulkhead in its jail
 	Args   []string // its arguments: proxy, …; without spaces
-	Listen []string // what its socket unit listens on, as ListenStream= takes it
-	Files  []string // files and directories that it may read, where they exist; same path in its jail
-	UID    int      // its user, and
-	GID    int      // group: the host's ProxyGID
+	Listen []string // what it listens on for clients, as ListenStream= takes it
+	// ListenTLS and ListenPeer are likewise what it listens on for clients over
+	// TLS and for other hosts' proxies; empty: it has no such unit.
+	ListenTLS, ListenPeer []string
+
+	Files []string // files and directories that it may read, where they exist; same path in its jail
+	UID   int      // its user, and
+	GID   int      // group: the host's ProxyGID
 	// Network lets it connect to other machines: their proxies, etcd. Without,
 	// it still serves Listen, for the sockets are made outside, and reaches
 	// etcd by a unix socket among Files.
@@ -31,6 +44,26 @@ type Proxy struct {
 type proxy struct {
 	Proxy
 	Root, Instances, State string
+	Sockets                []proxySocket
+}
+
+type proxySocket struct {
+	Unit, Kind, Name string
+	Listen           []string
+}
+
+// sockets are the socket units that the proxy has.
+func (p Proxy) sockets() (all []proxySocket) {
+	for _, s := range []proxySocket{
+		{ProxySocket, "for clients", "http", p.Listen},
+		{ProxyTLSSocket, "for clients over TLS", "https", p.ListenTLS},
+		{ProxyPeerSocket, "for other hosts", "peer", p.ListenPeer},
+	} {
+		if len(s.Listen) > 0 {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // ProxyRoot is the empty directory that the proxy's jail is built on.
@@ -40,22 +73,44 @@ func ProxyRoot(p cluster.Paths) string { return path.Join(p.Run, "proxy-root") }
 // its last good routes there.
 func ProxyState(p cluster.Paths) string { return path.Join(p.State, "proxy") }
 
-// RenderProxy returns the units of the host's proxy: its socket, whose
-// descriptors are named "http", and its service. The directories that it
+// RenderProxy returns the units of the host's proxy: a socket unit for each
+// kind of socket that it has, and then its service. The directories that it
 // names ([ProxyRoot], [ProxyState], <run>/instances) must exist before it
 // starts.
 func RenderProxy(host cluster.Host, p Proxy) ([]Unit, error) {
-	d := proxy{Proxy: p, Root: ProxyRoot(host.Paths), State: ProxyState(host.Paths), Instances: path.Join(host.Paths.Run, "instances")}
-	if err := checkPaths(append([]string{host.Paths.Run, host.Paths.State, p.Binary}, p.Files...)...); err != nil {
+	d := proxy{
+		Proxy: p, Root: ProxyRoot(host.Paths), State: ProxyState(host.Paths), Instances: path.Join(host.Paths.Run, "instances"),
+		Sockets: p.sockets(),
+	}
+	if err := d.check(host.Paths); err != nil {
 		return nil, fmt.Errorf("cannot render the proxy's units: %w", err)
 	}
-	for _, a := range append(append([]string{}, p.Args...), p.Listen...) {
-		if a == "" || strings.ContainsAny(a, " \t\n\"'\\%$;") {
-			return nil, fmt.Errorf("cannot render the proxy's units: %q: a unit file can't hold it unquoted", a)
+	var us []Unit
+	for _, s := range d.Sockets {
+		u, err := render(s, []file{{s.Unit, "proxy.socket"}})
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, u...)
+	}
+	service, err := render(d, []file{{ProxyService, "proxy.service"}})
+	return append(us, service...), err
+}
+
+func (d proxy) check(paths cluster.Paths) error {
+	if err := checkPaths(append([]string{paths.Run, paths.State, d.Binary}, d.Files...)...); err != nil {
+		return err
+	}
+	if len(d.Sockets) == 0 {
+		return errors.New("it listens on nothing: want at least one of Listen, ListenTLS and ListenPeer")
+	}
+	for _, word := range slices.Concat(d.Args, d.Listen, d.ListenTLS, d.ListenPeer) {
+		if word == "" || strings.ContainsAny(word, " \t\n\"'\\%$;") {
+			return fmt.Errorf("%q: a unit file can't hold it unquoted", word)
 		}
 	}
-	if p.UID <= 0 || p.GID <= 0 {
-		return nil, fmt.Errorf("cannot render the proxy's units: user %d, group %d: want a user and a group other than root", p.UID, p.GID)
+	if d.UID <= 0 || d.GID <= 0 {
+		return fmt.Errorf("user %d, group %d: want a user and a group other than root", d.UID, d.GID)
 	}
-	return render(d, []file{{ProxySocket, "proxy.socket"}, {ProxyService, "proxy.service"}})
+	return nil
 }

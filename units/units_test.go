@@ -21,9 +21,9 @@ var testHost = cluster.Host{
 var testProxy = Proxy{
 	Binary: "/opt/bulkhead/bulkhead",
 	Args:   []string{"proxy", "--etcd=127.0.0.1:2379", "--state=/var/lib/bulkhead/proxy"},
-	Listen: []string{"127.0.0.1:8080", "[::1]:8080"},
-	Files:  []string{"/etc/resolv.conf", "/etc/ssl/certs"},
-	UID:    400000, GID: 400000,
+	Listen: []string{"127.0.0.1:8080", "[::1]:8080"}, ListenTLS: []string{"127.0.0.1:8443"}, ListenPeer: []string{"192.0.2.1:7600"},
+	Files: []string{"/etc/resolv.conf", "/etc/ssl/certs"},
+	UID:   400000, GID: 400000,
 }
 
 func testPlacement() cluster.Placement {
@@ -109,6 +109,8 @@ func TestRenderProxyRefuses(t *testing.T) {
 	}{
 		{"root as its user", func(p *Proxy) { p.UID = 0 }, "other than root"},
 		{"an argument that a shell or systemd would split", func(p *Proxy) { p.Args = []string{"proxy", "a b"} }, "unquoted"},
+		{"nothing to listen on", func(p *Proxy) { p.Listen, p.ListenTLS, p.ListenPeer = nil, nil, nil }, "listens on nothing"},
+		{"an address that adds directives", func(p *Proxy) { p.ListenPeer = []string{"1:1\nUser=root"} }, "unquoted"},
 		{"a relative binary", func(p *Proxy) { p.Binary = "bulkhead" }, "absolute"},
 	} {
 		p := testProxy

@@ -65,8 +65,8 @@ func TestExposureOfServices(t *testing.T) {
 		tenths   int
 	}{
 		{"a runner holds a tenant's secret", us[3], 1},
-		{"a proxy without network holds only sockets", us[5], 3},
-		{"a proxy that talks to other hosts can open Internet sockets, and nothing more", ps[1], 10},
+		{"a proxy without network holds only sockets", us[7], 3},
+		{"a proxy that talks to other hosts can open Internet sockets, and nothing more", ps[3], 10},
 	} {
 		path := filepath.Join(t.TempDir(), c.unit.Name)
 		if err := os.WriteFile(path, []byte(c.unit.Text), 0o644); err != nil {

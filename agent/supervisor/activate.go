@@ -30,7 +30,7 @@ func (s *Supervisor) listening(name string, e *entry, fds []int) error {
 // arm waits for a connection on a unit's sockets, unless its service runs.
 // s.mu is held.
 func (s *Supervisor) arm(name string, e *entry) error {
-	service := partner(name, "service")
+	service := e.socket.Service
 	if svc := s.units[service]; svc != nil && (svc.process != nil || svc.starting != nil || svc.retry != nil) {
 		return nil
 	}

@@ -18,27 +18,28 @@ import (
 
 // launch starts a service in its jail with these sockets, and returns once it
 // has been executed. What it prints goes to log.
-func (s *Supervisor) launch(spec serviceSpec, names []string, sockets []int, log string) (*process, error) {
-	p, err := s.tryLaunch(spec, names, sockets, log)
+func (s *Supervisor) launch(spec serviceSpec, sockets handed, log string) (*process, error) {
+	p, err := s.tryLaunch(spec, sockets, log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", spec.Name, err)
 	}
 	return p, nil
 }
 
-func (s *Supervisor) tryLaunch(spec serviceSpec, names []string, sockets []int, log string) (*process, error) {
+func (s *Supervisor) tryLaunch(spec serviceSpec, sockets handed, log string) (*process, error) {
 	var err error
-	spec.Jail.Listen, spec.Jail.Cred = names, slices.Sorted(maps.Keys(spec.Credentials))
+	spec.Jail.Listen, spec.Jail.Cred = sockets.names, slices.Sorted(maps.Keys(spec.Credentials))
 	if spec.Jail.UID, spec.Jail.GID, err = s.users.of(spec); err != nil {
 		return nil, err
 	}
-	h, err := s.startJailer(spec, sockets, log)
+	h, err := s.startJailer(spec, sockets.fds, log)
 	if err != nil {
 		return nil, err
 	}
 	defer h.files.close()
 	// Noted before it is told what to become: a supervisor killed in between
 	// leaves a jailer that ends, or a service that its successor knows of.
+	h.process.Sockets = sockets.units
 	err = s.store.note(spec.Name, note{Process: h.process})
 	if err == nil {
 		s.confine(spec, h.process.PID)

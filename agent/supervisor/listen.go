@@ -22,6 +22,7 @@ const firstFD = 3
 type socketSpec struct {
 	Addresses  []string // as ListenStream= takes them: /path, ip:port or port
 	Name       string   // of its descriptors
+	Service    string   // the unit that they are for
 	UID, GID   int
 	Mode       int
 	DirMode    int
@@ -35,6 +36,7 @@ func parseSocket(u unitFile) (socketSpec, error) {
 	s := socketSpec{
 		Addresses:  u.all("Socket", "ListenStream"),
 		Name:       u.last("Socket", "FileDescriptorName", u.name),
+		Service:    u.last("Socket", "Service", partner(u.name, "service")),
 		UID:        read(r, "SocketUser", 0, lookupUser),
 		GID:        read(r, "SocketGroup", 0, lookupGroup),
 		Mode:       read(r, "SocketMode", 0o666, parseOctal),

@@ -18,6 +18,9 @@ import (
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since boot: tells a pid's owners apart
+	// Sockets are the units of the sockets that it was started with, in the
+	// order of their descriptors.
+	Sockets []string `json:"sockets"`
 
 	pidfd   int
 	cmd     *exec.Cmd // nil when adopted
@@ -58,6 +61,7 @@ func (p *process) adopt() (*process, error) {
 	if a.Start != p.Start {
 		return nil, fmt.Errorf("process %d is another one now", p.PID)
 	}
+	a.Sockets = p.Sockets
 	return a, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,10 +39,35 @@ func partner(name, kind string) string {
 	return strings.TrimSuffix(name, filepath.Ext(name)) + "." + kind
 }
 
-// socketsOf returns the socket unit of a service, if it has one.
-func (s *Supervisor) socketsOf(service string) (string, *entry) {
-	name := partner(service, "socket")
-	return name, s.units[name]
+// socketsOf returns the socket units of a service, in the order in which it
+// gets their descriptors. s.mu is held.
+func (s *Supervisor) socketsOf(service string) []string {
+	var names []string
+	for name, e := range s.units {
+		if e.file.kind() == "socket" && e.socket.Service == service {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// handed are the sockets that a service starts with: of each the descriptor,
+// its name, and the unit that it is of.
+type handed struct {
+	fds          []int
+	names, units []string
+}
+
+// sockets are those of a service that are open. s.mu is held.
+func (s *Supervisor) sockets(service string) (h handed) {
+	for _, unit := range s.socketsOf(service) {
+		e := s.units[unit]
+		for _, fd := range e.fds {
+			h.fds, h.names, h.units = append(h.fds, fd), append(h.names, e.socket.Name), append(h.units, unit)
+		}
+	}
+	return h
 }
 
 // startService starts a service and waits for that. s.mu is held, and given
@@ -55,8 +81,8 @@ func (s *Supervisor) startService(ctx context.Context, name string, e *entry) er
 		s.mu.Unlock()
 		return nil
 	}
-	if socket, se := s.socketsOf(name); se != nil {
-		if err := s.startSocket(socket, se); err != nil {
+	for _, socket := range s.socketsOf(name) {
+		if err := s.startSocket(socket, s.units[socket]); err != nil {
 			s.mu.Unlock()
 			return err
 		}
@@ -84,17 +110,10 @@ func (s *Supervisor) begin(name string, e *entry) {
 	}
 	starting := make(chan struct{})
 	e.starting, e.active = starting, "activating"
-	spec := e.service
-	var names []string
-	var fds []int
-	if _, se := s.socketsOf(name); se != nil {
-		for _, fd := range se.fds {
-			names, fds = append(names, se.socket.Name), append(fds, fd)
-		}
-	}
+	spec, sockets := e.service, s.sockets(name)
 	s.hint()
 	s.work.Go(func() {
-		p, err := s.launch(spec, names, fds, s.logPath(name))
+		p, err := s.launch(spec, sockets, s.logPath(name))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		e.starting, e.err = nil, err
@@ -132,10 +151,9 @@ func (s *Supervisor) ended(name string, e *entry) {
 	e.process = nil
 	s.store.unnote(name)
 	s.cgroups.remove(filepath.Join(slicePath(e.service.Slice), name))
-	_, socket := s.socketsOf(name)
 	// An adopted service's status is unknown. If it has a socket it can sleep
 	// until someone wants it.
-	calm := status.clean || !status.known && socket != nil && socket.fds != nil
+	calm := status.clean || !status.known && len(s.sockets(name).fds) > 0
 	switch {
 	case e.stopping || s.closed:
 		e.active = "inactive"
@@ -154,8 +172,8 @@ func (s *Supervisor) ended(name string, e *entry) {
 
 // rearm lets a service's sockets wake it. s.mu is held.
 func (s *Supervisor) rearm(service string) {
-	if name, se := s.socketsOf(service); se != nil && se.fds != nil {
-		if err := s.arm(name, se); err != nil {
+	for _, name := range s.socketsOf(service) {
+		if err := s.arm(name, s.units[name]); err != nil {
 			s.log.Error("socket will not wake its service", "unit", name, "error", err)
 		}
 	}

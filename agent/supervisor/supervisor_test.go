@@ -127,9 +127,11 @@ func (p *place) start() {
 }
 
 // ask sends a line to the runner's socket and returns the answer.
-func (p *place) ask(line string) map[string]any {
+func (p *place) ask(line string) map[string]any { return p.askAt(p.dir.Socket(), line) }
+
+func (p *place) askAt(socket, line string) map[string]any {
 	p.t.Helper()
-	c, err := net.Dial("unix", p.dir.Socket())
+	c, err := net.Dial("unix", socket)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -276,6 +278,43 @@ func TestSupervisorTakesOverWithoutRestarting(t *testing.T) {
 	}
 }
 
+func TestServiceMayHaveSeveralSocketUnits(t *testing.T) {
+	p := newPlace(t)
+	more := filepath.Join(string(p.dir), "more.sock")
+	const moreUnit = "bulkhead-jailed-0-more.socket"
+	text := "[Socket]\nService=" + testService + "\nListenStream=" + more + "\nFileDescriptorName=more\n"
+	if err := p.s.Write(t.Context(), append(p.units(), units.Unit{Name: moreUnit, Text: text})...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.s.Remove(t.Context(), moreUnit) })
+	for _, name := range []string{testSocket, moreUnit} {
+		if err := p.s.Start(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := p.askAt(more, "report")["env"] // either one starts it
+	if !slices.Contains(env.([]any), any("LISTEN_FDNAMES=more:run.sock")) {
+		t.Errorf("it starts with %v", env)
+	}
+	p.ask("report")
+	before := p.pid()
+	p.s.Close()
+	p.open()
+	for _, name := range []string{testService, testSocket, moreUnit} {
+		p.await(name, "active")
+	}
+	p.ask("report")
+	p.askAt(more, "report")
+	if after := p.pid(); after != before {
+		t.Errorf("taken over, the service was process %d and is %d", before, after)
+	}
+	for _, socket := range []string{more, p.dir.Socket()} { // asleep, both wake it
+		p.askAt(socket, "exit 0")
+		p.await(testService, "inactive")
+		p.askAt(socket, "report")
+	}
+}
+
 func TestOneSupervisorADirectory(t *testing.T) {
 	p := newPlace(t)
 	if s, err := Open(p.host.Paths.Run, p.host.Paths.State, slog.New(slog.DiscardHandler)); err == nil {
@@ -313,7 +352,7 @@ func TestEveryDirectiveOfOurUnitsIsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ps, err := units.RenderProxy(host, units.Proxy{Binary: "/b", UID: 1, GID: 1, Listen: []string{"8080"}})
+	ps, err := units.RenderProxy(host, units.Proxy{Binary: "/b", UID: 1, GID: 1, Listen: []string{"8080"}, ListenPeer: []string{"7600"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,8 +50,11 @@ func (s *Supervisor) takeService(name string, e *entry) {
 	if !started || n.Process == nil {
 		return
 	}
-	socket, se := s.socketsOf(name)
-	_, listens := s.store.noted(socket)
+	listens := false
+	for _, socket := range s.socketsOf(name) {
+		_, noted := s.store.noted(socket)
+		listens = listens || noted
+	}
 	p, err := n.Process.adopt()
 	if err != nil {
 		s.log.Warn("service ended while nobody watched", "unit", name, "error", err)
@@ -61,9 +65,8 @@ func (s *Supervisor) takeService(name string, e *entry) {
 		return
 	}
 	s.log.Info("took over a running service", "unit", name, "pid", p.PID)
-	if listens && se != nil {
-		fds, err := p.takeSockets(len(se.socket.Addresses))
-		if err != nil {
+	if listens {
+		if err := s.takeSockets(name, p); err != nil {
 			// Its clients would reach the old socket, new ones ours: one of
 			// them must go.
 			s.log.Warn("cannot take over sockets, starting the service again", "unit", name, "error", err)
@@ -73,9 +76,28 @@ func (s *Supervisor) takeService(name string, e *entry) {
 			s.store.unnote(name)
 			return
 		}
-		se.fds, se.active = fds, "active"
 	}
 	s.running(name, e, p)
+}
+
+// takeSockets takes back the sockets that a running service was started with.
+func (s *Supervisor) takeSockets(name string, p *process) error {
+	if p.Sockets == nil { // noted when a service had one socket unit, named as it is
+		unit := partner(name, "socket")
+		p.Sockets = slices.Repeat([]string{unit}, len(s.units[unit].socket.Addresses))
+	}
+	fds, err := p.takeSockets(len(p.Sockets))
+	if err != nil {
+		return err
+	}
+	for i, fd := range fds {
+		if e := s.units[p.Sockets[i]]; e != nil {
+			e.fds, e.active = append(e.fds, fd), "active"
+		} else {
+			closeAll(fds[i : i+1]) // its unit was removed meanwhile
+		}
+	}
+	return nil
 }
 
 // Logs are bounded: each service keeps its last maxLog bytes and as many

@@ -99,7 +99,7 @@ func (a *app) clean(ctx context.Context, o upOptions, log *slog.Logger) error {
 		return err
 	}
 	defer engine.Close()
-	services, closeServices, err := openServices(ctx, o, log)
+	services, closeServices, err := openServices(ctx, o.hostOptions, log)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *app) clean(ctx context.Context, o upOptions, log *slog.Logger) error {
 	defer cli.Close()
 	host := cluster.Host{Name: o.name, Paths: cluster.Paths{Run: o.run, State: o.state}}
 	err = errors.Join(
-		services.Remove(ctx, units.ProxySocket, units.ProxyService),
+		services.Remove(ctx, units.ProxyUnits...),
 		agent.Cleanup(ctx, agent.Config{Host: host, Etcd: cli, Services: services, Engine: engine, Log: log}),
 		services.Remove(ctx, "bulkhead.slice"),
 	)

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/internal/etcd"
-	"bulkhead/internal/handover"
 	"bulkhead/proxy"
 )
 
@@ -24,82 +23,142 @@ const proxyHold = 30 * time.Second
 // unit kills it after 60 s.
 const proxyDrain = 55 * time.Second
 
+// proxyFlags are what the command line says.
+type proxyFlags struct {
+	host, domain, state                     string
+	listen, listenTLS, listenPeer           string
+	leave                                   time.Duration
+	tlsCert, tlsKey                         string
+	acmeEmail, acmeDirectory, acmeAuthority string
+	peerCA, peerCert, peerKey               string
+}
+
 func newProxy(a *app) *cobra.Command {
-	var host, domain, state, listen string
+	var o proxyFlags
 	cmd := &cobra.Command{
 		Use:   "proxy --host NAME",
 		Short: "Serve as a host's proxy (run by its unit)",
-		Long: `proxy takes requests for any tenant and passes them to ready instances on
-this host. It is started by bulkhead-proxy.socket, whose sockets it takes over;
---listen makes it open one itself. Access records go to standard output, one
-JSON object a request.`,
-		Example: `  bulkhead proxy --host h1 --listen 127.0.0.1:8080 --state /var/lib/bulkhead/proxy`,
-		Args:    cobra.NoArgs,
+		Long: `proxy takes requests for any tenant and passes them to a ready instance: on
+this host if there is one, else through the proxy of another host. It is started
+by bulkhead-proxy.socket, bulkhead-proxy-tls.socket (clients over TLS, HTTP/2
+too) and bulkhead-proxy-peer.socket (other hosts' proxies), whose sockets it
+takes over; --listen, --listen-tls and --listen-peer make it open them itself.
+
+Clients over TLS need a certificate: --tls-cert and --tls-key name its files, or
+--acme-email or --acme-directory have a certificate authority issue one for
+--domain and for each tenant under it, whose terms of service that accepts.
+Other hosts' proxies need --peer-ca, --peer-cert and --peer-key: without them
+this host serves alone. Files are read again when they change.
+
+/-/healthz says that it is alive, /-/readyz that it takes requests and will go
+on to. Access records go to standard output, one JSON object a request.`,
+		Example: `  bulkhead proxy --host h1 --listen 127.0.0.1:8080 --state /var/lib/bulkhead/proxy
+  bulkhead proxy --host h1 --domain example.org --listen :80 --listen-tls :443 --acme-email ops@example.org`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Getenv("GOMAXPROCS") == "" {
 				// The other half is for runners and functions; waking more
 				// cores than there are to spare costs more than it brings.
 				runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 			}
-			ls, err := proxyListeners(listen)
+			options, err := o.options()
 			if err != nil {
 				return err
 			}
-			return a.serveProxy(cmd.Context(), ls, filepath.Join(state, "routes.json"), proxy.Options{
-				Host: host, Domain: domain, Hold: proxyHold, Access: a.out,
-				Log: slog.New(slog.NewTextHandler(a.stdio.err, nil)),
-			})
+			options.Access, options.Log = a.out, slog.New(slog.NewTextHandler(a.stdio.err, nil))
+			ls, err := o.listeners()
+			if err != nil {
+				return err
+			}
+			return a.serveProxy(cmd.Context(), ls, filepath.Join(o.state, "routes.json"), options)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&host, "host", "", "this host's name")
-	f.StringVar(&domain, "domain", "", "serve <tenant>.DOMAIN too")
-	f.StringVar(&state, "state", "/var/lib/bulkhead/proxy", "directory where routes are kept for the next start")
-	f.StringVar(&listen, "listen", "", "address to listen on, when no socket is handed over")
-	_ = cmd.MarkFlagRequired("host")
+	o.flags(cmd)
 	return cmd
 }
 
-// proxyListeners are the sockets that our unit hands over, or one of our own.
-func proxyListeners(listen string) ([]net.Listener, error) {
-	if listen != "" {
-		ln, err := net.Listen("tcp", listen)
-		if err != nil {
-			return nil, fail(exitFailure, "choose another --listen, or stop what uses it", "cannot listen: %w", err)
-		}
-		return []net.Listener{ln}, nil
-	}
-	ls, err := handover.Listeners()
-	if err != nil {
-		return nil, err
-	}
-	if len(ls) == 0 {
-		return nil, fail(exitUsage, "give --listen, or start bulkhead-proxy.socket", "no socket was handed over")
-	}
-	return ls, nil
+func (o *proxyFlags) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.host, "host", "", "this host's name")
+	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
+	f.StringVar(&o.state, "state", "/var/lib/bulkhead/proxy", "directory where routes, and what ACME brings, are kept for the next start")
+	f.StringVar(&o.listen, "listen", "", "address to listen on for clients, when no socket is handed over")
+	f.StringVar(&o.listenTLS, "listen-tls", "", "likewise, for clients over TLS")
+	f.StringVar(&o.listenPeer, "listen-peer", "", "likewise, for other hosts' proxies")
+	f.DurationVar(&o.leave, "leave", 0, "how long to go on taking requests once told to stop, with /-/readyz saying 503: the time that a load balancer takes to see it")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "PEM file: the certificate, with those above it, that clients are shown")
+	f.StringVar(&o.tlsKey, "tls-key", "", "PEM file: its private key")
+	f.StringVar(&o.acmeEmail, "acme-email", "", "have certificates issued by ACME; whom the authority may tell of problems")
+	f.StringVar(&o.acmeDirectory, "acme-directory", "", "have certificates issued by ACME; the authority's URL (default: Let's Encrypt's)")
+	f.StringVar(&o.acmeAuthority, "acme-ca", "", "PEM file: who signs for the authority's own URL (default: who the system trusts)")
+	f.StringVar(&o.peerCA, "peer-ca", "", "PEM file: who signs the certificates of hosts' proxies")
+	f.StringVar(&o.peerCert, "peer-cert", "", "PEM file: this host's proxy's, for <host>.hosts.bulkhead")
+	f.StringVar(&o.peerKey, "peer-key", "", "PEM file: its private key")
+	_ = cmd.MarkFlagRequired("host")
 }
 
-func (a *app) serveProxy(ctx context.Context, ls []net.Listener, routes string, o proxy.Options) error {
-	cli, err := etcd.Open(etcd.Config{Endpoints: a.endpoints, CA: a.ca, Cert: a.cert, Key: a.key})
+// options checks that what belongs together comes together.
+func (o *proxyFlags) options() (proxy.Options, error) {
+	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave}
+	if err := together("--tls-cert and --tls-key", o.tlsCert, o.tlsKey); err != nil {
+		return p, err
+	}
+	if err := together("--peer-ca, --peer-cert and --peer-key", o.peerCA, o.peerCert, o.peerKey); err != nil {
+		return p, err
+	}
+	if o.tlsCert != "" {
+		p.TLS = &proxy.CertificateFiles{Cert: o.tlsCert, Key: o.tlsKey}
+	}
+	if o.peerCA != "" {
+		p.Peers = &proxy.PeerFiles{CA: o.peerCA, Cert: o.peerCert, Key: o.peerKey}
+	}
+	if o.acmeEmail != "" || o.acmeDirectory != "" {
+		p.ACME = &proxy.ACME{Email: o.acmeEmail, Directory: o.acmeDirectory, CA: o.acmeAuthority, Dir: filepath.Join(o.state, "acme")}
+	} else if o.acmeAuthority != "" {
+		return p, fail(exitUsage, "give --acme-directory too", "--acme-ca is for an authority of one's own")
+	}
+	return p, nil
+}
+
+// together returns an error when some of the values are given and others not.
+func together(flags string, values ...string) error {
+	given := 0
+	for _, v := range values {
+		if v != "" {
+			given++
+		}
+	}
+	if given != 0 && given != len(values) {
+		return fail(exitUsage, "give all of them, or none", "%s come together", flags)
+	}
+	return nil
+}
+
+func (a *app) serveProxy(ctx context.Context, ls proxyListeners, routes string, o proxy.Options) error {
+	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
 		return err
 	}
 	defer cli.Close()
 	follow, stop := context.WithCancel(context.Background())
 	defer stop()
-	table := proxy.NewTable(o.Host)
-	p := proxy.New(table, o)
+	table := proxy.NewTable(o.Host, o.Log)
+	p, err := proxy.New(table, o)
+	if err != nil {
+		return fail(exitFailure, "mend what it names, or leave out its flag", "cannot start the proxy: %w", err)
+	}
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
 		table.Follow(follow, cli, routes, o.Log)
 	}()
-	served := make(chan error, len(ls))
-	for _, ln := range ls {
-		go func() { served <- p.Serve(ln) }()
-	}
+	served := ls.serve(p)
 	select {
 	case err = <-served:
+		if err == nil {
+			err = errors.New("a listener was closed")
+		}
+		err = fmt.Errorf("cannot go on serving: %w", err)
 	case <-ctx.Done():
 	}
 	drain, cancel := context.WithTimeout(context.Background(), proxyDrain)

@@ -22,13 +22,7 @@ type store struct{ *clientv3.Client }
 
 // open connects to etcd, or says that nobody answers there. Close it.
 func (a *app) open(ctx context.Context) (store, error) {
-	endpoints := make([]string, len(a.endpoints))
-	for i, e := range a.endpoints {
-		if endpoints[i] = strings.TrimSpace(e); !strings.Contains(e, "://") {
-			endpoints[i] = "http://" + endpoints[i] // as etcdctl takes it
-		}
-	}
-	cli, err := etcd.Open(etcd.Config{Endpoints: endpoints, CA: a.ca, Cert: a.cert, Key: a.key})
+	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
 		return store{}, usageError(err)
 	}
@@ -38,6 +32,17 @@ func (a *app) open(ctx context.Context) (store, error) {
 			"%w", shorten(err))
 	}
 	return store{cli}, nil
+}
+
+// etcdConfig is how the global flags say to reach etcd.
+func (a *app) etcdConfig() etcd.Config {
+	endpoints := make([]string, len(a.endpoints))
+	for i, e := range a.endpoints {
+		if endpoints[i] = strings.TrimSpace(e); !strings.Contains(e, "://") {
+			endpoints[i] = "http://" + endpoints[i] // as etcdctl takes it
+		}
+	}
+	return etcd.Config{Endpoints: endpoints, CA: a.ca, Cert: a.cert, Key: a.key}
 }
 
 // shorten keeps of an unreachable etcd's error what a person needs.

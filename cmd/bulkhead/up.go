@@ -6,36 +6,21 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"bulkhead/agent"
-	"bulkhead/agent/cells"
-	"bulkhead/agent/docker"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
-	"bulkhead/scheduler"
 )
 
 // upOptions say how one machine runs everything.
 type upOptions struct {
-	name   string
-	state  string // kept: etcd's data, what is desired, binaries
-	run    string // lost at reboot: instances, units, sockets
-	etcd   string // URL that etcd serves clients on
-	peer   string // URL for etcd's peers, of which there are none
-	listen []string
-	domain string
-	image  string
-	labels map[string]string
-
-	pool       int     // blank cells kept booted
-	overcommit float64 // cores promised to tenants for each there is
+	hostOptions
+	etcd string // URL that etcd serves clients on
+	peer string // URL for etcd's peers, of which there are none
 }
 
 func newUp(a *app) *cobra.Command {
@@ -54,25 +39,11 @@ until it is interrupted; tenants go on meanwhile and are taken over by the next
 		RunE: func(cmd *cobra.Command, args []string) error { return a.up(cmd.Context(), o) },
 	}
 	o.placeFlags(cmd)
+	o.hostFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.etcd, "etcd", "http://127.0.0.1:2379", "URL that etcd serves its clients on")
 	f.StringVar(&o.peer, "etcd-peer", "http://127.0.0.1:2380", "URL that etcd listens on for its peers")
-	f.StringSliceVar(&o.listen, "listen", []string{"127.0.0.1:8080"}, "addresses that the proxy listens on")
-	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
-	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
-	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
-	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
-	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
 	return cmd
-}
-
-// placeFlags are what up and down must agree on.
-func (o *upOptions) placeFlags(cmd *cobra.Command) {
-	name, _ := os.Hostname()
-	f := cmd.Flags()
-	f.StringVar(&o.name, "host", hostName(name), "this host's name in the cluster")
-	f.StringVar(&o.state, "state", defaultState, "directory for what is kept")
-	f.StringVar(&o.run, "run", "/run/bulkhead", "directory for what is lost at reboot")
 }
 
 // up runs everything until ctx ends or a part of it fails.
@@ -82,7 +53,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	step := func(what string) {
 		a.note("%6.1f s  %s", time.Since(begun).Seconds(), what)
 	}
-	if err := o.check(); err != nil {
+	if err := o.check("bulkhead up"); err != nil {
 		return err
 	}
 	unlock, err := lockUp(o.state)
@@ -98,7 +69,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer engine.Close()
-	host, err := thisHost(ctx, o, engine)
+	host, err := thisHost(ctx, o.hostOptions, engine)
 	if err != nil {
 		return err
 	}
@@ -107,7 +78,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer, etcd.Socket{Path: socket, Prefix: cluster.InstancesPrefix})
+	server, err := etcd.Embed(filepath.Join(o.state, "etcd"), o.etcd, o.peer, etcd.Socket{Path: socket, Prefixes: []string{cluster.RoutesPrefix, cluster.InstancesPrefix}})
 	if err == nil {
 		err = admitProxy(socket)
 	}
@@ -124,16 +95,16 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err := forgetLeader(ctx, cli, host.Name); err != nil {
 		return err
 	}
-	services, closeServices, err := openServices(ctx, o, log)
+	services, closeServices, err := openServices(ctx, o.hostOptions, log)
 	if err != nil {
 		return err
 	}
 	defer closeServices()
-	if err := startProxy(ctx, o, host, services); err != nil {
+	if err := startProxy(ctx, o.hostOptions, host, services, proxyOverSocket(o.run)); err != nil {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
-	return runParts(ctx, parts{o, host, cli, services, engine, cells.Pool{Min: o.pool, Max: max(o.pool, maxPool)}, log, step, server.Err()})
+	return runParts(ctx, parts{o.hostOptions, host, cli, services, engine, log, step, server.Err()})
 }
 
 // forgetLeader ends the leadership of a scheduler of ours that was killed. We
@@ -152,74 +123,6 @@ func forgetLeader(ctx context.Context, cli *clientv3.Client, name string) error 
 			return fmt.Errorf("cannot end the leadership of our predecessor: %w", err)
 		}
 	}
-	return nil
-}
-
-// parts is what the long-running parts share.
-type parts struct {
-	upOptions
-	host       cluster.Host
-	etcd       *clientv3.Client
-	services   agent.Services
-	engine     *docker.Engine
-	pool       cells.Pool
-	log        *slog.Logger
-	step       func(string)
-	etcdFailed <-chan error
-}
-
-// runParts runs scheduler and agent; the first that fails ends both.
-func runParts(ctx context.Context, p parts) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ag, err := agent.New(agent.Config{Host: p.host, Etcd: p.etcd, Services: p.services, Engine: p.engine, Pool: p.pool, Log: p.log.With("part", "agent")})
-	if err != nil {
-		return err
-	}
-	led := make(chan struct{})
-	var once sync.Once
-	var work sync.WaitGroup
-	defer work.Wait()
-	part := func(name string, run func() error) {
-		work.Go(func() {
-			err := run()
-			if ctx.Err() == nil {
-				cancel(fmt.Errorf("%s ended: %w", name, errors.Join(err, errors.New("it should not"))))
-			}
-		})
-	}
-	part("scheduler", func() error {
-		return scheduler.Run(ctx, p.etcd, scheduler.Options{
-			Name: p.host.Name, Log: p.log.With("part", "scheduler"),
-			Led: func(leading bool) {
-				if leading {
-					once.Do(func() { close(led) })
-				}
-			},
-		})
-	})
-	part("agent", func() error { return ag.Run(ctx) })
-	for _, ready := range []<-chan struct{}{led, ag.Ready()} {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-		}
-	}
-	if ctx.Err() == nil {
-		p.step("bulkhead is up; interrupt to leave (tenants go on), or end everything with: bulkhead down")
-		if err := markReady(p.state); err != nil {
-			return err
-		}
-	}
-	select {
-	case err := <-p.etcdFailed:
-		cancel(fmt.Errorf("etcd failed: %w", err))
-	case <-ctx.Done():
-	}
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	p.log.Info("leaving; instances and proxy go on")
 	return nil
 }
 

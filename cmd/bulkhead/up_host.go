@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"bulkhead/agent"
@@ -25,6 +26,39 @@ import (
 // imageFile in the state directory names the image last built here.
 const imageFile = "image"
 
+// hostOptions say how a machine is a host, as "up" and the agent run it.
+type hostOptions struct {
+	name   string
+	state  string // kept: etcd's data, what is desired, binaries
+	run    string // lost at reboot: instances, units, sockets
+	image  string
+	labels map[string]string
+	proxyOptions
+
+	pool       int     // blank cells kept booted
+	overcommit float64 // cores promised to tenants for each there is
+}
+
+// placeFlags are what up and down must agree on.
+func (o *hostOptions) placeFlags(cmd *cobra.Command) {
+	name, _ := os.Hostname()
+	f := cmd.Flags()
+	f.StringVar(&o.name, "host", hostName(name), "this host's name in the cluster")
+	f.StringVar(&o.state, "state", defaultState, "directory for what is kept")
+	f.StringVar(&o.run, "run", "/run/bulkhead", "directory for what is lost at reboot")
+}
+
+// hostFlags are the others that up and agent share.
+func (o *hostOptions) hostFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&o.listen, "listen", []string{"127.0.0.1:8080"}, "addresses that the proxy listens on")
+	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
+	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
+	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
+	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
+	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
+}
+
 // hostName makes a host's name of a machine's: its first label, lower-case.
 func hostName(name string) string {
 	name, _, _ = strings.Cut(strings.ToLower(name), ".")
@@ -35,9 +69,9 @@ func hostName(name string) string {
 }
 
 // check finds early what would fail late.
-func (o upOptions) check() error {
+func (o hostOptions) check(what string) error {
 	if os.Geteuid() != 0 {
-		return fail(exitFailure, "run it with sudo, or as root", "bulkhead up needs root: it starts containers and jails")
+		return fail(exitFailure, "run it with sudo, or as root", "%s needs root: it starts containers and jails", what)
 	}
 	if err := cluster.CheckHost(o.name); err != nil {
 		return fail(exitInvalid, "give a good one with --host", "%w", err)
@@ -94,7 +128,7 @@ func openEngine(ctx context.Context, host string, log *slog.Logger) (*docker.Eng
 }
 
 // thisHost is this host as others see it.
-func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.Host, error) {
+func thisHost(ctx context.Context, o hostOptions, engine *docker.Engine) (cluster.Host, error) {
 	capacity, err := facts.Capacity()
 	if err != nil {
 		return cluster.Host{}, err
@@ -118,7 +152,7 @@ func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.
 	h := cluster.Host{
 		Name: o.name, Cores: capacity.CPU, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image,
 		Paths:    cluster.Paths{Run: o.run, State: o.state, Runner: runner},
-		ProxyGID: agent.ProxyUID,
+		ProxyGID: agent.ProxyUID, Address: o.address,
 		Versions: map[string]string{"os": facts.OS(), "kernel": facts.Kernel(), "docker": docker, "bulkhead": version},
 	}
 	h.Capacity.CPU *= o.overcommit
@@ -130,7 +164,7 @@ func thisHost(ctx context.Context, o upOptions, engine *docker.Engine) (cluster.
 
 // chooseImage is the image asked for, or the one last built here; it must be
 // with Docker.
-func chooseImage(ctx context.Context, o upOptions, engine *docker.Engine) (string, error) {
+func chooseImage(ctx context.Context, o hostOptions, engine *docker.Engine) (string, error) {
 	id := o.image
 	if id == "" {
 		data, err := os.ReadFile(filepath.Join(o.state, imageFile))
@@ -180,7 +214,7 @@ func installBinary(name, dir string) (string, error) {
 }
 
 // openServices is what runs units here.
-func openServices(ctx context.Context, o upOptions, log *slog.Logger) (agent.Services, func(), error) {
+func openServices(ctx context.Context, o hostOptions, log *slog.Logger) (agent.Services, func(), error) {
 	if facts.Systemd() {
 		s, err := systemd.Open(ctx, log.With("part", "systemd"))
 		if err != nil {

@@ -16,4 +16,10 @@ var verbs = []func(*app) *cobra.Command{
 	newUp,
 	newDown,
 	newProxy,
+	newEtcd,
+	newScheduler,
+	newAgent,
+	newCluster,
+	newButane,
+	newPKI,
 }

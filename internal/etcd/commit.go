@@ -59,13 +59,6 @@ func sizeOf(ops []Op) (size int) {
 
 func (o Op) size() int { return len(o.Key) + len(o.Value) + 32 }
 
-// Fence lets writes through only while a key is the one that was created at a
-// revision: an election's key while its holder leads.
-type Fence struct {
-	Key      string
-	Revision int64
-}
-
 // Commit writes groups of operations in as few transactions as fit, several
 // at a time. A group's operations ([Fits]) take place together or not at all; between
 // groups there is no order, so two groups must not touch one key. With a fence,
@@ -75,10 +68,10 @@ type Fence struct {
 // [ErrAmbiguous] or [ErrTooLarge] (for that group alone: the others are
 // written); after the first two, groups not yet sent are left out.
 func Commit(ctx context.Context, cli *clientv3.Client, fence *Fence, groups ...[]Op) (int64, error) {
-	return commit(ctx, cli, fence, 0, groups)
+	return commit(ctx, cli, fence.holds(), 0, groups)
 }
 
-func commit(ctx context.Context, cli *clientv3.Client, fence *Fence, lease clientv3.LeaseID, groups [][]Op) (int64, error) {
+func commit(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, lease clientv3.LeaseID, groups [][]Op) (int64, error) {
 	transactions, err := pack(groups)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -135,11 +128,7 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 	return transactions, err
 }
 
-func write(ctx context.Context, cli *clientv3.Client, fence *Fence, lease clientv3.LeaseID, ops []Op) (int64, error) {
-	txn := cli.Txn(ctx)
-	if fence != nil {
-		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(fence.Key), "=", fence.Revision))
-	}
+func write(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, lease clientv3.LeaseID, ops []Op) (int64, error) {
 	then := make([]clientv3.Op, len(ops))
 	for i, op := range ops {
 		switch {
@@ -149,7 +138,7 @@ func write(ctx context.Context, cli *clientv3.Client, fence *Fence, lease client
 			then[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(lease))
 		}
 	}
-	r, err := txn.Then(then...).Commit()
+	r, err := cli.Txn(ctx).If(fence...).Then(then...).Commit()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("cannot write %d keys: %w", len(ops), classify(err))

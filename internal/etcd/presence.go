@@ -16,7 +16,12 @@ import (
 // a lease that it keeps alive. Setting a key never waits for etcd: while etcd
 // is away the newest value waits, and a lost lease (etcd away for longer than
 // the TTL, or restored) is replaced and all keys are written again.
+//
+// One of the keys is the anchor: it is written first, and all others only while
+// it hangs on the lease at hand. A write that is still on its way when its lease
+// has been given up, ours or a predecessor's, does nothing.
 type Presence struct {
+	anchor string
 	cli    *clientv3.Client
 	ttl    time.Duration
 	cancel context.CancelFunc
@@ -33,12 +38,16 @@ type Presence struct {
 // grantWithin bounds the wait for a lease, so that an outage is reported.
 const grantWithin = 5 * time.Second
 
+// wholeEvery is how often it is made sure that all keys are there.
+const wholeEvery = 30 * time.Second
+
 // NewPresence starts keeping keys under a lease of the given TTL (whole
-// seconds, at least 1). Close or Withdraw ends it.
-func NewPresence(cli *clientv3.Client, ttl time.Duration) *Presence {
+// seconds, at least 1). Nothing is written before the anchor is set. Close or
+// Withdraw ends it.
+func NewPresence(cli *clientv3.Client, ttl time.Duration, anchor string) *Presence {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Presence{
-		cli: cli, ttl: max(ttl, time.Second), cancel: cancel,
+		anchor: anchor, cli: cli, ttl: max(ttl, time.Second), cancel: cancel,
 		done: make(chan struct{}), dirty: make(chan struct{}, 1),
 		want: map[string][]byte{}, unsaved: map[string]bool{}, saved: make(chan struct{}),
 	}
@@ -148,7 +157,13 @@ func (p *Presence) hold(ctx context.Context) (written bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot keep a lease: %w", err)
 	}
-	p.renew(grant.ID)
+	dropped, err := p.drop(ctx, grant.ID)
+	if err != nil {
+		return false, err
+	}
+	p.renew(grant.ID, dropped)
+	whole := time.NewTicker(wholeEvery)
+	defer whole.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,6 +171,10 @@ func (p *Presence) hold(ctx context.Context) (written bool, err error) {
 		case _, ok := <-alive:
 			if !ok {
 				return written, errors.New("the lease ran out")
+			}
+		case <-whole.C:
+			if err := p.whole(ctx, grant.ID); err != nil {
+				return written, err
 			}
 		case <-p.dirty:
 			if err := p.save(ctx, grant.ID); err != nil {
@@ -166,13 +185,79 @@ func (p *Presence) hold(ctx context.Context) (written bool, err error) {
 	}
 }
 
-// renew marks every key for writing under a new lease.
-func (p *Presence) renew(id clientv3.LeaseID) {
+// drop drops the anchor, once there is one, and returns its value: it hangs on
+// the lease from now on, unless someone changes it while we do so.
+func (p *Presence) drop(ctx context.Context, lease clientv3.LeaseID) (value []byte, err error) {
+	for set := false; !set; {
+		p.mu.Lock()
+		value, set = p.want[p.anchor]
+		p.mu.Unlock()
+		if !set {
+			select {
+			case <-p.dirty:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.ttl)
+	defer cancel()
+	r, err := p.cli.Get(ctx, p.anchor)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", p.anchor, err)
+	}
+	before := int64(0)
+	if len(r.Kvs) > 0 {
+		before = r.Kvs[0].ModRevision
+	}
+	_, err = commit(ctx, p.cli, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(p.anchor), "=", before)}, lease, [][]Op{{Put(p.anchor, value)}})
+	return value, p.disturbed(err)
+}
+
+// disturbed says in a presence's words that it was fenced.
+func (p *Presence) disturbed(err error) error {
+	if errors.Is(err, ErrFenced) {
+		return fmt.Errorf("someone else writes %s: are there two of this name?", p.anchor)
+	}
+	return err
+}
+
+// anchored holds while the anchor hangs on a lease.
+func (p *Presence) anchored(lease clientv3.LeaseID) []clientv3.Cmp {
+	return []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(p.anchor), "=", lease)}
+}
+
+// whole returns an error when not all keys that were written hang on the lease:
+// someone has deleted one, or written one of the same name.
+func (p *Presence) whole(ctx context.Context, lease clientv3.LeaseID) error {
+	p.mu.Lock()
+	want, unsaved := len(p.want), len(p.unsaved)
+	p.mu.Unlock()
+	if unsaved > 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.ttl)
+	defer cancel()
+	r, err := p.cli.TimeToLive(ctx, lease, clientv3.WithAttachedKeys())
+	if err != nil {
+		return fmt.Errorf("cannot make sure that our keys are there: %w", err)
+	}
+	if len(r.Keys) != want {
+		return fmt.Errorf("%d of our %d keys are in etcd", len(r.Keys), want)
+	}
+	return nil
+}
+
+// renew marks every key for writing under a new lease, but the anchor that was
+// dropped with it.
+func (p *Presence) renew(id clientv3.LeaseID, dropped []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lease = id
-	for key := range p.want {
-		p.unsaved[key] = true
+	for key, value := range p.want {
+		if p.unsaved[key] = true; key == p.anchor && string(value) == string(dropped) {
+			delete(p.unsaved, key)
+		}
 	}
 	p.mark()
 }
@@ -188,8 +273,8 @@ func (p *Presence) save(ctx context.Context, lease clientv3.LeaseID) error {
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, p.ttl)
 	defer cancel()
-	if _, err := commit(ctx, p.cli, nil, lease, groups); err != nil {
-		return err
+	if _, err := commit(ctx, p.cli, p.anchored(lease), lease, groups); err != nil {
+		return p.disturbed(err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

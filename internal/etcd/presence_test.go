@@ -13,7 +13,7 @@ import (
 func TestPresenceLivesWithItsOwner(t *testing.T) {
 	t.Parallel()
 	_, cli := etcdtest.New(t)
-	p := etcd.NewPresence(cli, time.Second)
+	p := etcd.NewPresence(cli, time.Second, "/hosts/h1")
 	p.Set("/hosts/h1", []byte("up"))
 	p.Set("/hosts/h2", []byte("up"))
 	p.Remove("/hosts/h2")
@@ -41,7 +41,7 @@ func TestPresenceLivesWithItsOwner(t *testing.T) {
 	// Closed without withdrawing, the key stays until the lease runs out, or a
 	// successor takes it over.
 	p.Close()
-	successor := etcd.NewPresence(cli, time.Second)
+	successor := etcd.NewPresence(cli, time.Second, "/hosts/h1")
 	successor.Set("/hosts/h1", []byte("up again"))
 	if b := next(t, ch); text(b.Events) != "/hosts/h1=up again" {
 		t.Fatalf("taken over: %s", text(b.Events))
@@ -59,7 +59,7 @@ func TestPresenceOutlivesEtcd(t *testing.T) {
 	dir := t.TempDir()
 	s := etcdtest.Start(t, dir, etcdtest.AnyPort)
 	cli := etcdtest.Client(t, s.Endpoints()...)
-	p := etcd.NewPresence(cli, time.Second)
+	p := etcd.NewPresence(cli, time.Second, "/hosts/h1")
 	defer p.Close()
 	p.Set("/hosts/h1", []byte("1"))
 	if err := p.Flush(t.Context()); err != nil {

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -13,10 +14,11 @@ import (
 )
 
 // Socket is a unix socket on which an embedded etcd serves readers: whoever
-// comes over it may read and watch the keys below Prefix, and do nothing else.
+// comes over it may read and watch the keys below Prefixes, and do nothing
+// else.
 type Socket struct {
-	Path   string
-	Prefix string
+	Path     string
+	Prefixes []string
 }
 
 // readers holds clients to what their socket allows.
@@ -40,18 +42,21 @@ func (r readers) of(ctx context.Context) *Socket {
 	return &Socket{Path: addr.Name} // none of ours: it may read nothing
 }
 
-// allows returns an error unless all keys from key to end lie below the
-// prefix. An empty end names one key, "\x00" all that follow (etcd's Range).
+// allows returns an error unless all keys from key to end lie below one of the
+// prefixes.
 func (s *Socket) allows(key, end []byte) error {
-	below := strings.HasPrefix(string(key), s.Prefix) && s.Prefix != ""
-	if len(end) > 0 {
-		// The end is the first key that is not meant.
-		below = below && (strings.HasPrefix(string(end), s.Prefix) || string(end) == after(s.Prefix))
+	if slices.ContainsFunc(s.Prefixes, func(prefix string) bool { return within(prefix, string(key), string(end)) }) {
+		return nil
 	}
-	if !below {
-		return status.Errorf(codes.PermissionDenied, "over this socket only keys below %s may be read", s.Prefix)
-	}
-	return nil
+	return status.Errorf(codes.PermissionDenied, "over this socket only keys below %s may be read", strings.Join(s.Prefixes, " and "))
+}
+
+// within reports whether all keys from key to end lie below a prefix. An empty
+// end names one key, "\x00" all that follow (etcd's Range); any other is the
+// first key that is not meant.
+func within(prefix, key, end string) bool {
+	below := strings.HasPrefix(key, prefix) && prefix != ""
+	return below && (end == "" || strings.HasPrefix(end, prefix) || end == after(prefix))
 }
 
 // after is the first key that does not begin with prefix, whose last byte is

@@ -19,7 +19,7 @@ func TestEmbedServesOnAUnixSocketToo(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "client.sock")
-	s, err := etcd.Embed(t.TempDir(), etcdtest.AnyPort, etcdtest.AnyPort, etcd.Socket{Path: socket, Prefix: "/routes/"})
+	s, err := etcd.Embed(t.TempDir(), etcdtest.AnyPort, etcdtest.AnyPort, etcd.Socket{Path: socket, Prefixes: []string{"/routes/", "/instances/"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestReadersSeeTheirPrefixAndNothingElse(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "client.sock")
-	s, err := etcd.Embed(t.TempDir(), etcdtest.AnyPort, etcdtest.AnyPort, etcd.Socket{Path: socket, Prefix: "/routes/"})
+	s, err := etcd.Embed(t.TempDir(), etcdtest.AnyPort, etcdtest.AnyPort, etcd.Socket{Path: socket, Prefixes: []string{"/routes/", "/instances/"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,13 +62,13 @@ func TestReadersSeeTheirPrefixAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer owner.Close()
-	for _, key := range []string{"/routes/a", "/secret"} {
+	for _, key := range []string{"/routes/a", "/instances/a", "/secret"} {
 		if _, err := owner.Put(t.Context(), key, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	batches := etcd.Watch(t.Context(), reader, "/routes/")
-	if b := <-batches; !b.Snapshot || len(b.Events) != 1 || b.Events[0].Key != "/routes/a" {
+	batches := etcd.Watch(t.Context(), reader, "/routes/", "/instances/")
+	if b := <-batches; !b.Snapshot || len(b.Events) != 2 || b.Events[0].Key != "/routes/a" || b.Events[1].Key != "/instances/a" {
 		t.Fatalf("the reader's snapshot is %+v", b)
 	}
 	if _, err := owner.Put(t.Context(), "/routes/b", "2"); err != nil {
@@ -83,6 +83,10 @@ func TestReadersSeeTheirPrefixAndNothingElse(t *testing.T) {
 		"from the prefix on": func() error { _, err := reader.Get(t.Context(), "/routes/", clientv3.WithFromKey()); return err },
 		"past the prefix": func() error {
 			_, err := reader.Get(t.Context(), "/routes/", clientv3.WithRange("/secreta"))
+			return err
+		},
+		"from one prefix into the other": func() error {
+			_, err := reader.Get(t.Context(), "/instances/", clientv3.WithRange("/routes/b"))
 			return err
 		},
 		"a put":                  func() error { _, err := reader.Put(t.Context(), "/routes/c", "3"); return err },

@@ -30,18 +30,28 @@ func (e *ResetError) Is(target error) bool { return target == ErrRefused && e.Co
 type Client struct {
 	conn *Conn
 
-	mu      sync.Mutex
-	streams map[uint32]*Stream
-	next    uint32
-	gone    error // set once no stream can be opened any more
-	away    bool  // the peer said GOAWAY
-	done    chan struct{}
+	mu       sync.Mutex
+	streams  map[uint32]*Stream
+	passages map[uint32]*Passage
+	next     uint32
+	gone     error // set once no stream can be opened any more
+	away     bool  // the peer said GOAWAY, or we are leaving
+	done     chan struct{}
+
+	greeted chan struct{} // closed when the peer's HELLO has come
+	flush   []*Conn       // what passages have queued on; the reader's own
 }
 
 // NewClient starts a client on c, which it owns from now on.
-func NewClient(c net.Conn, role string) *Client {
-	cl := &Client{conn: NewConn(c, role), streams: map[uint32]*Stream{}, done: make(chan struct{})}
-	cl.conn.Gather = true
+func NewClient(c net.Conn, role string) *Client { return NewClientWith(c, role, 0) }
+
+// NewClientWith is NewClient with a [Conn.Backlog] of its own.
+func NewClientWith(c net.Conn, role string, backlog int) *Client {
+	cl := &Client{
+		conn: NewConn(c, role), streams: map[uint32]*Stream{}, passages: map[uint32]*Passage{},
+		done: make(chan struct{}), greeted: make(chan struct{}),
+	}
+	cl.conn.Gather, cl.conn.Backlog = true, backlog
 	go cl.serve()
 	return cl
 }
@@ -52,12 +62,21 @@ func (c *Client) serve() {
 		err = errors.New("peer closed the connection")
 	}
 	c.mu.Lock()
-	c.gone = fmt.Errorf("%w: %w", ErrClosed, err)
+	c.gone = fmt.Errorf("%w: %w", ErrClosed, c.conn.reason(err))
 	for _, s := range c.streams {
-		s.fail(c.gone) // under c.mu: a stream that is forgotten may serve another request already
+		err := c.gone
+		if c.conn.unsent(s.at) {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		s.fail(err) // under c.mu: a stream that is forgotten may serve another request already
 	}
-	c.streams = nil
+	passages := c.passages
+	c.streams, c.passages = nil, nil
 	c.mu.Unlock()
+	for _, p := range passages {
+		p.lost(c.conn.unsent(p.at))
+	}
+	clientHandler{c}.Idle()
 	close(c.done)
 }
 
@@ -90,19 +109,17 @@ func (c *Client) Open(r Request, end bool) (*Stream, error) {
 	s.sent = end
 	s.upgrades = !end && r.Headers != nil && r.Headers.Get("upgrade") != nil
 	c.mu.Lock()
-	if c.gone != nil {
+	id, err := c.nextID()
+	if err != nil {
 		c.mu.Unlock()
 		s.release()
-		return nil, fmt.Errorf("%w: %w", ErrRefused, c.gone)
+		return nil, err
 	}
-	c.next++
-	for c.next == 0 || c.streams[c.next] != nil {
-		c.next++
-	}
-	s.id = c.next
+	s.id = id
 	c.streams[s.id] = s
 	c.mu.Unlock()
-	err := c.conn.Send(func(dst []byte) []byte {
+	err = c.conn.Send(func(dst []byte) []byte {
+		s.at = c.conn.queued
 		start := len(dst)
 		dst = AppendHeader(dst, TypeRequest, end, s.id, 0)
 		dst = append(r.AppendHead(dst), r.Body...)
@@ -116,6 +133,18 @@ func (c *Client) Open(r Request, end bool) (*Stream, error) {
 	return s, nil
 }
 
+// nextID is the next stream's; c.mu is held.
+func (c *Client) nextID() (uint32, error) {
+	if c.gone != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, c.gone)
+	}
+	c.next++
+	for c.next == 0 || c.streams[c.next] != nil || c.passages[c.next] != nil {
+		c.next++
+	}
+	return c.next, nil
+}
+
 func (c *Client) forget(id uint32) {
 	c.mu.Lock()
 	delete(c.streams, id)
@@ -126,18 +155,44 @@ func (c *Client) forget(id uint32) {
 // leaveIfDone closes the connection to a peer that is going away, once no
 // stream is open: the peer waits for that. c.mu is held.
 func (c *Client) leaveIfDone() {
-	if c.away && len(c.streams) == 0 {
+	if c.away && len(c.streams)+len(c.passages) == 0 {
 		c.conn.Close()
 	}
 }
 
+// Leave opens no more streams, and closes the connection once the last has
+// ended. It does not wait for that.
+func (c *Client) Leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone == nil {
+		c.gone = ErrClosed
+	}
+	c.away = true
+	c.leaveIfDone()
+}
+
 type clientHandler struct{ c *Client }
 
-func (h clientHandler) Idle() {}
+// Idle sends what passages have queued.
+func (h clientHandler) Idle() {
+	for i, conn := range h.c.flush {
+		conn.Flush()
+		h.c.flush[i] = nil
+	}
+	h.c.flush = h.c.flush[:0]
+}
 
 func (h clientHandler) Frame(f Frame) error {
 	c := h.c
 	switch f.Type {
+	case TypeHello:
+		select {
+		case <-c.greeted:
+		default:
+			close(c.greeted)
+		}
+		return nil
 	case TypeGoAway:
 		c.mu.Lock()
 		c.gone, c.away = fmt.Errorf("peer is going away: %s", f.Payload), true
@@ -150,6 +205,13 @@ func (h clientHandler) Frame(f Frame) error {
 	}
 	c.mu.Lock()
 	s := c.streams[f.Stream]
+	if s == nil && len(c.passages) > 0 {
+		if p := c.passages[f.Stream]; p != nil {
+			c.mu.Unlock()
+			c.pass(p, f)
+			return nil
+		}
+	}
 	if s != nil {
 		// Taken before c.mu is given back: the stream can't be released and
 		// used again for another request in between.

@@ -1,6 +1,7 @@
 package frames
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -18,7 +20,8 @@ var ErrBacklog = errors.New("frames: the peer does not read")
 // ErrClosed is returned by a send on a connection that is closed.
 var ErrClosed = errors.New("frames: connection closed")
 
-// MaxBacklog is how many bytes may wait to be written on a connection.
+// MaxBacklog is how many bytes may wait to be written on a connection, where
+// it has no Backlog of its own.
 const MaxBacklog = 8 << 20
 
 // Bytes that wait are in buffers of some chunkSize, which all connections share:
@@ -48,6 +51,9 @@ type Conn struct {
 	// the first of them writes: where many send one frame each, a write takes
 	// all of theirs. Set it before the first send.
 	Gather bool
+	// Backlog is how many bytes may wait to be written; 0: [MaxBacklog]. Set it
+	// before the first send.
+	Backlog int
 
 	conn net.Conn
 	raw  syscall.RawConn
@@ -56,16 +62,20 @@ type Conn struct {
 	full    [][]byte // queued, chunks that have no more room
 	out     []byte   // queued behind them
 	waiting int      // bytes in full
+	queued  uint64   // bytes that were ever queued
+	begun   uint64   // of these, bytes that a write has begun with
 	spare   []byte   // the other small buffer, while none is being written
 	writing bool     // a goroutine is writing, and will come back for out
 	err     error
 
-	greeted bool // the peer's HELLO has come; Serve's own
+	greeted bool        // the peer's HELLO has come; Serve's own
+	heard   atomic.Bool // something was read; whoever looks sets it back
 }
 
 // NewConn wraps a stream connection and queues HELLO with the role given.
 func NewConn(c net.Conn, role string) *Conn {
 	conn := &Conn{conn: c, out: AppendHello(nil, role)}
+	conn.queued = uint64(len(conn.out))
 	if s, ok := c.(syscall.Conn); ok {
 		conn.raw, _ = s.SyscallConn()
 	}
@@ -84,10 +94,12 @@ func (c *Conn) queue(add func(dst []byte) []byte) error {
 	if c.err != nil {
 		return c.err
 	}
-	if c.waiting+len(c.out) > MaxBacklog {
+	if c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog) {
 		return ErrBacklog
 	}
+	had := len(c.out)
 	c.out = add(c.out)
+	c.queued += uint64(len(c.out) - had)
 	if len(c.out) >= chunkSize {
 		c.full = append(c.full, c.out)
 		c.waiting += len(c.out)
@@ -103,9 +115,11 @@ func (c *Conn) next() []byte {
 		c.full[0] = nil
 		c.full = c.full[1:]
 		c.waiting -= len(buf)
+		c.begun += uint64(len(buf))
 		return buf
 	}
 	buf := c.out
+	c.begun += uint64(len(buf))
 	c.out, c.spare = c.spare[:0], nil
 	return buf
 }
@@ -242,6 +256,7 @@ func (c *Conn) read(h Handler) error {
 		n, err := c.conn.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if n > 0 {
+			c.heard.Store(true)
 			continue
 		}
 		if err == io.EOF {
@@ -294,8 +309,22 @@ func (c *Conn) handle(h Handler, f Frame) error {
 
 // Close ends the connection. Serve returns.
 func (c *Conn) Close() error {
+	c.end(ErrClosed)
+	return nil
+}
+
+// end ends the connection for a reason.
+func (c *Conn) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fail(ErrClosed)
-	return nil
+	c.fail(err)
+}
+
+// unsent reports whether nothing of what was queued from position at on has
+// left: no write that includes it has begun, and none will, the connection
+// having ended.
+func (c *Conn) unsent(at uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil && at >= c.begun
 }

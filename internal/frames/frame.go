@@ -59,6 +59,7 @@ const (
 	CodeRefused               // not processed at all: safe to send elsewhere
 	CodeInternal              // the platform failed
 	CodeProtocol              // the peer broke the rules
+	CodeGone                  // who processed it has gone: it may have been processed
 )
 
 // ErrProtocol wraps every error about bytes that break docs/frames.md.

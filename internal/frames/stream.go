@@ -14,6 +14,7 @@ const maxCredit = 1 << 40
 type Stream struct {
 	client *Client
 	id     uint32
+	at     uint64 // where its REQUEST begins in what the connection sends
 
 	mu      sync.Mutex
 	head    []byte // RESPONSE's payload, once it is here

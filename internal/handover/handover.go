@@ -14,14 +14,31 @@ import (
 // long as the process lives: a supervisor that was restarted takes the sockets
 // back from there.
 func Listeners() ([]net.Listener, error) {
-	var ls []net.Listener
+	var all []net.Listener
+	named, err := Named()
+	for _, n := range named {
+		all = append(all, n.Listener)
+	}
+	return all, err
+}
+
+// Socket is a listener with the name that its unit gives its descriptors
+// (FileDescriptorName=).
+type Socket struct {
+	Name string
+	net.Listener
+}
+
+// Named is Listeners, with their names.
+func Named() ([]Socket, error) {
+	var ls []Socket
 	for _, f := range activation.Files(true) {
 		l, err := net.FileListener(f)
 		if err != nil {
-			return nil, fmt.Errorf("cannot take over descriptor %d: %w", f.Fd(), err)
+			return nil, fmt.Errorf("cannot take over descriptor %d (%s): %w", f.Fd(), f.Name(), err)
 		}
 		kept = append(kept, f)
-		ls = append(ls, l)
+		ls = append(ls, Socket{f.Name(), l})
 	}
 	return ls, nil
 }

@@ -1,7 +1,7 @@
 // Package waking holds what a runner and its host's agent tell each other over
 // the socket that the agent keeps in each runner's jail: the runner wants its
-// cell, or wants to sleep. Messages are JSON, one a packet (unix(7),
-// SOCK_SEQPACKET); an answer may carry open files.
+// cell, wants to sleep, or says how busy it is. Messages are JSON, one a packet
+// (unix(7), SOCK_SEQPACKET); an answer may carry open files.
 package waking
 
 import (
@@ -21,11 +21,13 @@ const Socket = "wake.sock"
 const (
 	Wake  = "wake"  // I want my cell
 	Sleep = "sleep" // I have been idle and take no more requests: my cell can go
+	Load  = "load"  // so many requests are in flight; has no answer
 )
 
 // Ask is what a runner sends.
 type Ask struct {
-	Op string `json:"op"`
+	Op   string  `json:"op"`
+	Load float64 `json:"load,omitempty"` // on average, since the last time
 }
 
 // Answer is what it gets. After Wake two files come with it, unless Error says

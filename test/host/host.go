@@ -7,7 +7,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,44 +14,42 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-)
 
-// bootTime is how long a host may take from start to systemd saying that it
-// is up.
-const bootTime = 90 * time.Second
+	"bulkhead/test/host/fleet"
+)
 
 // Host is a running test host.
 type Host struct {
-	Name string // of the container, and its host name
+	Name string // of the container
+	Node string // its name in a cluster; empty: it is in none
 	t    testing.TB
+	ip   string // on its cluster's network
 }
+
+func (h *Host) container() fleet.Container { return fleet.Container(h.Name) }
 
 // Image builds the hosts' image if it isn't there, and returns its name.
-var Image = sync.OnceValues(func() (string, error) {
-	cmd := exec.Command(filepath.Join(sourceDir(), "build"))
-	var progress bytes.Buffer
-	cmd.Stderr = &progress
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("cannot build the test host's image: %w\n%s", err, progress.String())
-	}
-	return strings.TrimSpace(string(out)), nil
-})
-
-func sourceDir() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(file)
-}
+func Image() (string, error) { return fleet.Image() }
 
 // Start boots a host named after the test, and removes it when the test
 // ends. It returns when systemd says that all is up, its Docker Engine too.
 // Where there is no Docker or no root, it skips the test.
 func Start(t testing.TB, name string) *Host {
+	t.Helper()
+	need(t)
+	h := &Host{Name: "bulkhead-host-" + name, t: t}
+	h.must(h.container().Remove(t.Context()))
+	t.Cleanup(h.remove)
+	h.must(h.container().Create(t.Context(), h.Name))
+	h.must(h.container().Start(t.Context()))
+	h.must(h.container().Await(t.Context()))
+	return h
+}
+
+// need skips the test where there is no root or no Docker.
+func need(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -60,59 +57,19 @@ func Start(t testing.TB, name string) *Host {
 	if err := exec.Command("docker", "info").Run(); err != nil {
 		t.Skip("no Docker Engine")
 	}
-	image, err := Image()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &Host{Name: "bulkhead-host-" + name, t: t}
-	h.remove()
-	if out, err := exec.Command("docker", append(runArgs(h.Name), image)...).CombinedOutput(); err != nil {
-		t.Fatalf("cannot start host %s: %v: %s", h.Name, err, out)
-	}
-	t.Cleanup(h.remove)
-	h.awaitBoot()
-	return h
 }
 
-// runArgs are what a container needs for systemd and Docker to run in it. Not
-// --privileged: that fails where the machine itself lacks a capability.
-func runArgs(name string) []string {
-	args := []string{"run", "--detach", "--name", name, "--hostname", name, "--stop-signal", "SIGRTMIN+3", "--cgroupns=private",
-		"--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined", "--security-opt", "systempaths=unconfined",
-		"--device-cgroup-rule", "a *:* rwm", "--tmpfs", "/run:exec", "--tmpfs", "/tmp:exec", "--volume", "/var/lib/docker"}
-	for _, c := range []string{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "DAC_READ_SEARCH", "SYS_NICE", "SYSLOG", "NET_RAW"} {
-		args = append(args, "--cap-add", c)
-	}
-	return args
-}
-
-// remove removes the container and its volume.
-func (h *Host) remove() {
-	h.thaw()
-	exec.Command("docker", "rm", "--force", "--volumes", h.Name).Run()
-}
-
-// awaitBoot waits until systemd has started all there is to start.
-func (h *Host) awaitBoot() {
+func (h *Host) must(err error) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), bootTime)
-	defer cancel()
-	for {
-		// Until systemd listens, this fails at once; from then on it waits.
-		out, err := h.run(ctx, nil, "systemctl", "is-system-running", "--wait")
-		state := strings.TrimSpace(out)
-		if err == nil || state == "degraded" {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			logs, _ := exec.Command("docker", "logs", "--tail=30", h.Name).CombinedOutput()
-			h.t.Fatalf("host %s does not boot: %s: %v\n%s", h.Name, state, err, logs)
-		case <-time.After(50 * time.Millisecond):
-		}
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	if out, err := h.run(ctx, nil, "docker", "info"); err != nil {
-		h.t.Fatalf("host %s has no Docker Engine: %v\n%s", h.Name, err, out)
+}
+
+// remove removes the container and its volume, the test's end or not.
+func (h *Host) remove() {
+	if err := h.container().Remove(context.Background()); err != nil {
+		h.t.Error(err)
 	}
 }
 
@@ -143,14 +100,7 @@ func (h *Host) Feed(input io.Reader, command ...string) string {
 }
 
 func (h *Host) run(ctx context.Context, input io.Reader, command ...string) (string, error) {
-	args := []string{"exec"}
-	if input != nil {
-		args = append(args, "--interactive")
-	}
-	cmd := exec.CommandContext(ctx, "docker", append(append(args, h.Name), command...)...)
-	cmd.Stdin = input
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return h.container().Run(ctx, input, command...)
 }
 
 // CopyIn copies a file or directory of this machine to a path on the host,
@@ -203,22 +153,65 @@ func (h *Host) LoadImage(id string) {
 // gone, what was on disk is there.
 func (h *Host) Reboot() {
 	h.t.Helper()
-	h.thaw()
-	if out, err := exec.Command("docker", "restart", "--time=30", h.Name).CombinedOutput(); err != nil {
-		h.t.Fatalf("cannot reboot host %s: %v: %s", h.Name, err, out)
+	h.Stop()
+	h.Start()
+}
+
+// Stop shuts the host down.
+func (h *Host) Stop() {
+	h.t.Helper()
+	h.must(h.container().Stop(h.t.Context()))
+}
+
+// Start boots a host that was stopped or killed, and waits until it is up.
+func (h *Host) Start() {
+	h.t.Helper()
+	h.must(h.container().Start(h.t.Context()))
+	h.must(h.container().Await(h.t.Context()))
+}
+
+// Kill ends the host as a power cut does.
+func (h *Host) Kill() {
+	h.t.Helper()
+	h.must(h.container().Kill(h.t.Context()))
+}
+
+// Pause stops the host's time, until Unpause.
+func (h *Host) Pause() {
+	h.t.Helper()
+	h.must(h.container().Pause(h.t.Context()))
+}
+
+// Unpause lets a paused host go on.
+func (h *Host) Unpause() {
+	h.t.Helper()
+	h.must(h.container().Unpause(h.t.Context()))
+}
+
+// Partition cuts the host off from others, or from everybody when none are
+// given; whoever sends gets no answer. Heal ends it.
+func (h *Host) Partition(from ...*Host) {
+	h.t.Helper()
+	var addresses []string
+	for _, other := range from {
+		addresses = append(addresses, other.Address())
 	}
-	h.awaitBoot()
+	h.must(h.container().Partition(h.t.Context(), addresses...))
 }
 
-// thaw thaws what is frozen on the host: with version 1 of cgroups a frozen
-// process can't be killed, and the host would not end before it.
-func (h *Host) thaw() {
-	h.Try("sh", "-c", "find /sys/fs/cgroup/freezer -name freezer.state | while read -r f; do echo THAWED >\"$f\"; done")
+// Heal ends every partition of the host.
+func (h *Host) Heal() {
+	h.t.Helper()
+	h.must(h.container().Heal(h.t.Context()))
 }
 
-// Address returns the host's address on the outer engine's bridge.
+// Address returns the host's address on its cluster's network, or else on the
+// outer engine's bridge.
 func (h *Host) Address() string {
 	h.t.Helper()
+	if h.ip != "" {
+		return h.ip
+	}
 	out, err := exec.Command("docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", h.Name).Output()
 	if err != nil {
 		h.t.Fatal(err)

@@ -1,5 +1,5 @@
 // Probe stands in for a runner in the supervisor's tests: it serves the
-// socket it was handed, and answers each connection with what it finds out
+// sockets it was handed, and answers each connection with what it finds out
 // about its own jail. A connection that sends "exit N" ends it with code N.
 package main
 
@@ -9,16 +9,37 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
 func main() {
 	fmt.Println("probe", os.Getpid())
-	l, err := net.FileListener(os.NewFile(3, "socket"))
+	for fd := firstFD + 1; fd < firstFD+sockets(); fd++ {
+		go listen(fd)
+	}
+	listen(firstFD)
+}
+
+const firstFD = 3
+
+func sockets() int {
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil {
 		panic(err)
 	}
+	return n
+}
+
+func listen(fd int) {
+	f := os.NewFile(uintptr(fd), "socket")
+	l, err := net.FileListener(f)
+	if err != nil {
+		panic(err)
+	}
+	defer runtime.KeepAlive(f) // closed, it could not be taken back
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -48,7 +69,7 @@ func report() map[string]any {
 	if groups, err := os.Getgroups(); err == nil {
 		facts["groups"] = len(groups)
 	}
-	cred := os.NewFile(4, "credential")
+	cred := os.NewFile(uintptr(firstFD+sockets()), "credential")
 	text := make([]byte, 1<<16)
 	n, _ := cred.ReadAt(text, 0)
 	facts["credential"] = string(text[:n])

@@ -1,0 +1,15 @@
+// Package pki keeps a cluster's certificates in the operator's directory: who
+// may talk to etcd, which machines are its members, whose proxies talk to each
+// other. Three authorities, so that none of the three can be had by way of
+// another: a host's certificate as a client of etcd must not make it a member.
+//
+//	DIR/etcd-ca.{crt,key}        etcd's servers and clients; a client's common name is its user
+//	DIR/etcd-peer-ca.{crt,key}   etcd's members among each other
+//	DIR/peer-ca.{crt,key}        hosts' proxies among each other
+//	DIR/root.{crt,key}           the operator, for etcd
+//	DIR/hosts/<host>/…           what goes to this host, and to no other
+//
+// Authorities live ten years, all others one, and are made anew when a third
+// of that is left or when what they say has changed. Keys are ECDSA P-256. The
+// directory's mode is 0700, keys' are 0600; an authority's key never leaves it.
+package pki

@@ -1,0 +1,68 @@
+package cluster
+
+// Access lets a user of etcd read, or read and write, some keys.
+type Access struct {
+	Key    string // a key, or with Prefix all that begin so
+	Prefix bool
+	Write  bool
+}
+
+// RootUser is the operator's user in etcd, and SchedulerUser that of every
+// scheduler. A user is the common name of a client certificate.
+const (
+	RootUser      = "root"
+	SchedulerUser = "scheduler"
+)
+
+// AgentUser is the user of a host's agent, and ProxyUser that of its proxy.
+func AgentUser(host string) string { return agentUsers + host }
+
+// ProxyUser is the user of a host's proxy.
+func ProxyUser(host string) string { return proxyUsers + host }
+
+const (
+	agentUsers = "agent-"
+	proxyUsers = "proxy-"
+)
+
+// SchedulerAccess is what schedulers may do: read everything, write what they
+// decide. Not tenants, functions and inventory, which are others' to say.
+func SchedulerAccess() []Access {
+	all := []Access{{Key: Root, Prefix: true}}
+	for _, prefix := range []string{
+		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
+	} {
+		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
+	}
+	return all
+}
+
+// AgentAccess is what a host's agent may do: read what is meant for its host,
+// and say how its host is.
+func AgentAccess(host string) []Access {
+	return []Access{
+		{Key: HostPlacements(host), Prefix: true},
+		{Key: HostUnits(host), Prefix: true},
+		{Key: HostManifests(host), Prefix: true},
+		{Key: HostCopies(host), Prefix: true},
+		{Key: HostKey(host), Write: true},
+		{Key: LoadKey(host), Write: true},
+		{Key: InstancesPrefix + host + "/", Prefix: true, Write: true},
+	}
+}
+
+// ProxyAccess is what a host's proxy may do: know which host serves whom. No
+// key or code of a tenant is in what it reads.
+func ProxyAccess() []Access {
+	return []Access{{Key: RoutesPrefix, Prefix: true}, {Key: InstancesPrefix, Prefix: true}}
+}
+
+// Users are all users that a fleet's etcd has but root, and what each may do.
+func (f Fleet) Users() map[string][]Access {
+	users := map[string][]Access{SchedulerUser: SchedulerAccess()}
+	for _, h := range f.Workers() {
+		users[AgentUser(h.Name)] = AgentAccess(h.Name)
+		users[ProxyUser(h.Name)] = ProxyAccess()
+	}
+	return users
+}

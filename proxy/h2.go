@@ -1,0 +1,344 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/xid"
+
+	"bulkhead/internal/frames"
+)
+
+// Limits of a connection over HTTP/2, beside those of every client.
+const (
+	h2Streams      = 250       // requests at once
+	h2StreamWindow = 256 << 10 // bytes of a request's body before some are passed on
+	h2ConnWindow   = 1 << 20   // likewise, of all requests on the connection
+)
+
+// newH2 is the server for HTTP/2. It parses and multiplexes; requests go the
+// same way as those over HTTP/1.1.
+func (p *Proxy) newH2() *http.Server {
+	return &http.Server{
+		Handler:           http.HandlerFunc(p.handleH2),
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(h2Log{p}, "", 0),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          h2Streams,
+			MaxReceiveBufferPerStream:     h2StreamWindow,
+			MaxReceiveBufferPerConnection: h2ConnWindow,
+			SendPingTimeout:               idleTime / 2,
+			WriteByteTimeout:              writeStall,
+		},
+	}
+}
+
+// h2Log passes on what the server reports, which names no request.
+type h2Log struct{ p *Proxy }
+
+// Write takes one line.
+func (l h2Log) Write(line []byte) (int, error) {
+	l.p.opts.Log.Debug(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+func (p *Proxy) serveH2(ln net.Listener) error {
+	err := p.h2.Serve(ln)
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("cannot serve HTTP/2: %w", err)
+}
+
+// exchange2 is one request over HTTP/2 and its answer.
+type exchange2 struct {
+	delivery
+	w      http.ResponseWriter
+	r      *http.Request
+	head   *head
+	upload upload2
+	begun  bool // the answer has: its status stands
+}
+
+func (p *Proxy) handleH2(w http.ResponseWriter, r *http.Request) {
+	x := &exchange2{w: w, r: r, delivery: delivery{p: p, rec: record{
+		start: time.Now(), request: xid.New().String(), client: r.RemoteAddr,
+		method: r.Method[:min(len(r.Method), maxMethod)], target: r.RequestURI,
+	}}}
+	err := x.serve()
+	x.rec.log(p.access)
+	if err != nil {
+		panic(http.ErrAbortHandler) // resets the stream: its answer is not whole
+	}
+}
+
+// serve handles the request. An error ends an answer that has begun.
+func (x *exchange2) serve() error {
+	x.w.Header().Set("X-Request-Id", x.rec.request)
+	x.w.Header()["Content-Type"] = nil // what the function does not say is not guessed
+	path, authority := []byte(x.r.RequestURI), []byte(x.r.Host)
+	if status, body, ours := x.p.ownPath(path, authority); ours {
+		x.rec.status = status
+		x.w.WriteHeader(status)
+		io.WriteString(x.w, body)
+		return nil
+	}
+	refusal := x.begin(path, authority)
+	if refusal == nil {
+		refusal = x.respond()
+	}
+	fault := x.settle()
+	switch {
+	case x.begun:
+		return x.brokenOff(refusal, fault)
+	case fault != nil:
+		refusal = fault
+	}
+	x.refuse(refusal)
+	return nil
+}
+
+// begin sends the request to an instance.
+func (x *exchange2) begin(path, authority []byte) *refusal {
+	if len(authority) > maxHost {
+		return refuse(400, "bad_request", "the host has %d bytes, at most %d", len(authority), maxHost)
+	}
+	route, refusal := ParseRoute(path, authority, x.p.opts.Domain)
+	if refusal != nil {
+		return refusal
+	}
+	x.rec.tenant, x.rec.function = route.Tenant, route.Function
+	x.head = heads.Get().(*head)
+	if x.req, refusal = x.head.encode2(x.r, &x.rec, route, path, authority); refusal != nil {
+		return refusal
+	}
+	if refusal = x.readInline(); refusal != nil {
+		return refusal
+	}
+	return x.send()
+}
+
+// readInline reads the body if it is known to be small.
+func (x *exchange2) readInline() *refusal {
+	length := x.r.ContentLength
+	if x.whole = length >= 0 && length <= inlineBody; !x.whole || length == 0 {
+		return nil
+	}
+	if int64(cap(x.head.body)) < length {
+		x.head.body = make([]byte, length)
+	}
+	x.head.body = x.head.body[:length]
+	http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(bodyStall))
+	if _, err := io.ReadFull(x.r.Body, x.head.body); err != nil {
+		return refuse(408, "body_cut_short", "the request's body did not arrive: %v", err)
+	}
+	x.req.Body, x.rec.in = x.head.body, length
+	return nil
+}
+
+func (x *exchange2) send() *refusal {
+	refusal := x.offer(x.r.Context())
+	if refusal == nil && !x.whole {
+		x.upload.start(x.w, x.r, x.stream)
+	}
+	return refusal
+}
+
+// respond waits for the answer and passes it on.
+func (x *exchange2) respond() *refusal {
+	for {
+		r, err := x.begins(x.r.Context())
+		if err == nil {
+			return x.answer(r)
+		}
+		if x.gone() {
+			return refusalFor(err, true)
+		}
+		if fault := x.settle(); fault != nil {
+			return fault
+		}
+		if refusal := x.again(err); refusal != nil {
+			return refusal
+		}
+		if refusal := x.send(); refusal != nil {
+			return refusal
+		}
+	}
+}
+
+func (x *exchange2) gone() bool { return x.r.Context().Err() != nil }
+
+// answer passes the answer on as it comes.
+func (x *exchange2) answer(r frames.Response) *refusal {
+	length := x.fill(r)
+	x.rec.cause = cause(r.Fields.Get(frames.FieldCause))
+	left, whole := x.stream.Whole()
+	empty := bodiless(r.Status, x.r.Method == "HEAD")
+	if whole = whole && x.stream.Trailers() == nil; whole && !empty && length >= 0 && length != left {
+		return refuse(502, "bad_answer", "the function said content-length %d and sent %d bytes", length, left)
+	}
+	if length >= 0 && (!empty || x.r.Method == "HEAD") {
+		x.w.Header().Set("Content-Length", strconv.Itoa(length))
+	}
+	x.begun, x.rec.status = true, r.Status
+	x.w.WriteHeader(r.Status)
+	if empty {
+		return nil
+	}
+	control := http.NewResponseController(x.w)
+	if !whole {
+		control.Flush()
+	}
+	for {
+		chunk, err := x.stream.Next(x.r.Context())
+		switch {
+		case err != nil:
+			return refusalFor(err, x.gone())
+		case chunk == nil && length >= 0 && x.rec.out != int64(length):
+			return refuse(502, "bad_answer", "the function said content-length %d and sent %d bytes", length, x.rec.out)
+		case chunk == nil:
+			x.trail()
+			return nil
+		}
+		control.SetWriteDeadline(time.Now().Add(writeStall))
+		n, err := x.w.Write(chunk)
+		x.rec.out += int64(n)
+		if err == nil && !whole {
+			err = control.Flush()
+		}
+		if errors.Is(err, http.ErrContentLength) {
+			return refuse(502, "bad_answer", "the answer is longer than its content-length")
+		}
+		if err != nil {
+			return refusalFor(err, true)
+		}
+	}
+}
+
+// fill copies the answer's headers. It returns the body's length, -1 when they
+// do not say.
+func (x *exchange2) fill(r frames.Response) (length int) {
+	length = -1
+	h := x.w.Header()
+	for name, value := range r.Headers.All() {
+		switch string(name) {
+		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer", "x-request-id":
+		case "content-length":
+			if n, err := strconv.Atoi(string(value)); err == nil && n >= 0 {
+				length = n
+			}
+		default:
+			h.Add(string(name), string(value))
+		}
+	}
+	return length
+}
+
+func (x *exchange2) trail() {
+	for name, value := range x.stream.Trailers().All() {
+		if frames.MayTrail(name) {
+			x.w.Header().Add(http.TrailerPrefix+string(name), string(value))
+		}
+	}
+}
+
+// settle ends the use of the stream, and says what was wrong with the body.
+func (x *exchange2) settle() *refusal {
+	if x.stream == nil {
+		return nil
+	}
+	x.stream.Cancel()
+	fault := x.upload.finish(x.r)
+	x.rec.in += x.upload.sent
+	x.upload = upload2{}
+	x.part()
+	return fault
+}
+
+// brokenOff says why an answer ended early, nil when it did not.
+func (x *exchange2) brokenOff(refusal, fault *refusal) error {
+	x.dropHead()
+	switch {
+	case refusal == nil && fault == nil:
+		return nil
+	case x.gone() || refusal != nil && refusal.status == statusGone:
+		x.rec.cause = "client_gone"
+	case fault != nil:
+		x.rec.cause = fault.cause
+	default:
+		x.rec.cause = "answer_broken_off"
+	}
+	return errors.New(x.rec.cause)
+}
+
+// refuse answers in place of an instance.
+func (x *exchange2) refuse(r *refusal) {
+	x.dropHead()
+	if x.gone() {
+		r = refusalFor(context.Cause(x.r.Context()), true)
+	}
+	x.rec.status, x.rec.cause = r.status, r.cause
+	if r.status == statusGone {
+		return // nobody is there to be answered
+	}
+	h := x.w.Header()
+	clear(h)
+	h.Set("X-Request-Id", x.rec.request)
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	if r.retryAfter > 0 {
+		h.Set("Retry-After", r.retrySeconds())
+	}
+	x.w.WriteHeader(r.status)
+	x.w.Write(r.body(x.rec.request))
+}
+
+func (x *exchange2) dropHead() {
+	if x.head != nil {
+		heads.Put(x.head)
+		x.head, x.req = nil, frames.Request{}
+	}
+}
+
+// encode2 makes a REQUEST of what came over HTTP/2.
+func (h *head) encode2(r *http.Request, rec *record, route Route, path, authority []byte) (frames.Request, *refusal) {
+	h.upgrade = false
+	if refusal := checkMethod([]byte(r.Method)); refusal != nil {
+		return frames.Request{}, refusal
+	}
+	h.setFields(rec, route, "https", authority)
+	out := frames.AppendHeaderCount(h.headers[:0])
+	out = frames.AppendHeaderLine(out, 0, []byte("host"), authority)
+	if r.ContentLength > 0 {
+		out = frames.AppendHeaderLine(out, 0, []byte("content-length"), strconv.AppendInt(nil, r.ContentLength, 10))
+	}
+	for name, values := range r.Header {
+		lower := bytes.ToLower([]byte(name))
+		if stopsHere(lower) || string(lower) == "content-length" || string(lower) == "host" {
+			continue
+		}
+		for _, value := range values {
+			if len(name) > 255 || len(out)+len(name)+len(value) > maxHeader {
+				return frames.Request{}, tooBig
+			}
+			out = frames.AppendHeaderLine(out, 0, lower, []byte(value))
+		}
+	}
+	h.headers = appendForwarded(out, rec, "https")
+	req := frames.Request{Fields: h.fields, Method: []byte(r.Method), Target: path, Headers: h.headers}
+	if req.HeadSize() > maxHead {
+		return frames.Request{}, tooBig
+	}
+	return req, nil
+}
