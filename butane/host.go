@@ -27,6 +27,9 @@ const (
 	etcDir   = "/etc/bulkhead"
 	keysDir  = etcDir + "/pki"
 	proxyDir = keysDir + "/proxy" // keys that the proxy itself reads
+
+	// authorityDir has what the proxy reads and others do too.
+	authorityDir = keysDir + "/ca"
 )
 
 // Input is what a host's configuration is made from.
@@ -113,7 +116,11 @@ func (h *host) worker() error {
 		return err
 	}
 	h.Units = append(h.Units, unit{Name: "docker.service", DropIn: dropIn, Enable: true})
-	return h.all(map[string]string{"/etc/docker/daemon.json": "daemon.json"}, "bulkhead-agent.service")
+	return h.all(map[string]string{
+		"/etc/docker/daemon.json":                              "daemon.json",
+		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
+		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",
+	}, "bulkhead-agent.service")
 }
 
 // updates has the machine ask before it reboots into a new system.
@@ -177,7 +184,7 @@ func Placed(keys []pki.File) []Place {
 		case pki.Proxy, pki.Peer, pki.PeerCA, clientTLS:
 			p.Path, p.User = proxyDir+"/"+k.Name, ProxyUser
 		case pki.EtcdCA:
-			p.Mode = 0o644 // no secret, and read by all
+			p.Path, p.Mode = authorityDir+"/"+k.Name, 0o644 // no secret, and read by all
 		}
 		all = append(all, p)
 	}
@@ -207,7 +214,7 @@ func (h *host) URL(address string, port int) string {
 	return "https://" + net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// Etcd is where clients on this host find etcd, the nearest first.
+// Etcd is where clients on this host find etcd.
 func (h *host) Etcd() string { return strings.Join(h.Fleet.Endpoints(), ",") }
 
 // PeerAddress is where this host's proxy listens for others.

@@ -48,6 +48,7 @@ type FleetListen struct {
 	Peers     int      `json:"peers"`      // port for other hosts' proxies
 	Etcd      int      `json:"etcd"`       // port of etcd for its clients
 	EtcdPeers int      `json:"etcd_peers"` // port of etcd for its other members
+	EtcdHTTP  int      `json:"etcd_http"`  // port of etcd's health and metrics, on loopback
 }
 
 // FleetTLS names files in the operator's directory.
@@ -79,7 +80,7 @@ const (
 func DefaultFleet() Fleet {
 	return Fleet{
 		Variant: "fcos",
-		Listen:  FleetListen{HTTP: []string{"0.0.0.0:80"}, Peers: 8443, Etcd: 2379, EtcdPeers: 2380},
+		Listen:  FleetListen{HTTP: []string{"0.0.0.0:80"}, Peers: 8443, Etcd: 2379, EtcdPeers: 2380, EtcdHTTP: 2381},
 		Update:  FleetUpdate{Group: "default", Lock: "http://127.0.0.1:8090/"},
 		Pool:    2, Promise: 8,
 	}

@@ -133,6 +133,7 @@ func (r *reader) fleetListen(path string, n node, l *FleetListen) {
 		field{"peers", r.integer(&l.Peers, 1, 65535)},
 		field{"etcd", r.integer(&l.Etcd, 1, 65535)},
 		field{"etcd_peers", r.integer(&l.EtcdPeers, 1, 65535)},
+		field{"etcd_http", r.integer(&l.EtcdHTTP, 1, 65535)},
 	)
 }
 
@@ -159,15 +160,7 @@ func (r *reader) fleetUpdate(path string, n node, u *FleetUpdate) {
 
 // matching reads a text that must look right; example is what would be.
 func (r *reader) matching(out *string, good func(string) bool, example string) func(string, node) {
-	return func(path string, n node) {
-		switch {
-		case !r.is(path, n, "text", example):
-		case !good(n.text):
-			r.wrong(path, show(n.text)+"is none", "want "+example)
-		default:
-			*out = n.text
-		}
-	}
+	return r.then(out, example, func(s string) (string, bool) { return s, good(s) })
 }
 
 func (r *reader) oneOf(out *string, known ...string) func(string, node) {

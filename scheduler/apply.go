@@ -61,6 +61,7 @@ func (s *snapshot) inherit(old *snapshot, now time.Time) {
 		}
 	}
 	s.brake.removed = old.brake.removed
+	s.moves, s.evened, s.evening = old.moves, old.evened, old.evening
 	if old.brake.standing && !s.brake.standing {
 		s.confirm()
 	}

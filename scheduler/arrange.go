@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -188,6 +187,9 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	case h.presence == nil:
 		return ""
 	}
+	if why := c.moved(p, spec); why != "" {
+		return why
+	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}
@@ -204,7 +206,10 @@ func grows(want, has cluster.Resources) bool {
 // place puts one more instance on a host, or says why it can't.
 func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
-	h, why := c.choose(c.tenant, n, spec)
+	h, why := c.target(leave)
+	if h == nil {
+		h, why = c.choose(c.tenant, n, spec)
+	}
 	if h == nil {
 		if all := c.indexed().all; len(leave) > 0 && len(all) == 1 && all[0].name == leave[0].host && all[0].drain != nil {
 			why = "there is nowhere to go, " + all[0].name + " is the only host present"
@@ -216,66 +221,6 @@ func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 		why += fmt.Sprintf("; it replaces %s on %s", leave[0].Instance, leave[0].host)
 	}
 	return c.put(&placed{host: h.name, created: unseen, Placement: c.content(h, n, spec, why)})
-}
-
-// number is the lowest that no placement of the tenant has.
-func (c *change) number() int {
-	taken := map[string]bool{}
-	for _, p := range c.tenant.placed {
-		taken[p.Instance] = true
-	}
-	n := 0
-	for taken[cluster.InstanceName(c.tenant.name, n)] {
-		n++
-	}
-	return n
-}
-
-func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
-	return cluster.Placement{
-		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
-		Image: h.presence.Image, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec),
-		Spec: c.applied, Reason: why,
-	}
-}
-
-// update brings what a placement says in line with the spec and the host's
-// image. While its host is gone, image and resources stay: nobody is there to
-// change them, and the room is unknown.
-func (c *change) update(p *placed, spec *cluster.Spec) *placed {
-	h := c.hosts[p.host]
-	if h.presence == nil {
-		return p
-	}
-	_, n, _ := cluster.ParseInstance(p.Instance)
-	next := c.content(h, n, spec, p.Reason)
-	if next.Reason == "" {
-		next.Reason = "found here"
-	}
-	return c.rewrite(p, next)
-}
-
-// refresh is update for one that must leave but may have to wait for that: all
-// but what it takes of its host.
-func (c *change) refresh(p *placed, spec *cluster.Spec) *placed {
-	h := c.hosts[p.host]
-	if h.presence == nil {
-		return p
-	}
-	_, n, _ := cluster.ParseInstance(p.Instance)
-	next := c.content(h, n, spec, p.Reason)
-	next.Resources, next.Sleep = p.Resources, p.Sleep
-	return c.rewrite(p, next)
-}
-
-func (c *change) rewrite(p *placed, next cluster.Placement) *placed {
-	if reflect.DeepEqual(next, p.Placement) {
-		return p
-	}
-	if q := (&placed{host: p.host, created: p.created, leaving: p.leaving, Placement: next}); c.put(q) {
-		return q
-	}
-	return p
 }
 
 // release removes the placements that must leave, as far as those that serve
@@ -296,31 +241,4 @@ func (c *change) release(stay, leave []*placed, want int) {
 	if held {
 		c.reasons = append(c.leaving, c.reasons...)
 	}
-}
-
-// put decides for a placement, or says why it can't be.
-func (c *change) put(p *placed) bool {
-	if err := c.render(p); err != nil {
-		c.reasons = append(c.reasons, fmt.Sprintf("%s on %s: %v", p.Instance, p.host, err))
-		return false
-	}
-	p.json = marshalled(p.Placement)
-	p.sum = sum(p.json)
-	c.snapshot.put(p, c.now)
-	return true
-}
-
-func (c *change) delete(p *placed) {
-	c.remove(p.host, p.Tenant, p.Instance)
-	c.deletes = append(c.deletes, p)
-	c.markWaiting()
-}
-
-// sleepOf keeps instances that are to be ready from going dormant.
-func sleepOf(spec *cluster.Spec) cluster.Sleep {
-	sleep := spec.Sleep
-	if spec.Replicas.Min > 0 {
-		sleep.Dormant = 0
-	}
-	return sleep
 }

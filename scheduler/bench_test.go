@@ -49,16 +49,98 @@ func echo(s *snapshot, groups [][]etcd.Op, now time.Time) *snapshot {
 // decoding, placing, rendering units, statuses. Writing is not in it.
 func BenchmarkFromNothing(b *testing.B) {
 	list, now := benchList(), time.Now()
+	var s *snapshot
 	for b.Loop() {
-		s, groups := newSnapshot().apply(list, now), 0
+		s = newSnapshot().apply(list, now)
+		groups := 0
 		for len(s.dirty) > 0 {
 			groups += len(s.plan(now, grace, atOnce))
 		}
-		if groups != 2*benchTenants || len(s.waiting) > 0 { // placement, and spec with status
+		if groups != 3*benchTenants || len(s.waiting) > 0 { // placement, manifest, and spec with status
 			b.Fatalf("%d groups, %d waiting", groups, len(s.waiting))
 		}
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/plan")
+	report(b, s)
+}
+
+// report says how the hosts are used.
+func report(b *testing.B, s *snapshot) {
+	low, high, mean := 1.0, 0.0, 0.0
+	for _, h := range s.hosts {
+		share := h.share()
+		low, high, mean = min(low, share), max(high, share), mean+share/float64(len(s.hosts))
+	}
+	b.ReportMetric(mean, "mean-use")
+	b.ReportMetric(low, "least-use")
+	b.ReportMetric(high, "most-use")
+}
+
+// BenchmarkTick is a second of a cluster in which every tenth tenant has
+// something to do, on the way to which all hosts have reported their load.
+func BenchmarkTick(b *testing.B) {
+	now := time.Now()
+	s := newSnapshot().apply(benchList(), now)
+	for len(s.dirty) > 0 {
+		s = echo(s, s.plan(now, grace, benchTenants), now)
+	}
+	for name, h := range s.hosts {
+		load := cluster.Load{Instances: map[string]float64{}}
+		for instance := range h.placed {
+			if len(load.Instances) < len(h.placed)/10 {
+				load.Instances[instance] = 1
+			}
+		}
+		s.seeLoad(name, etcd.Event{Value: []byte(marshal(load))}, now)
+	}
+	for b.Loop() {
+		now = now.Add(time.Second)
+		s.tick(now, grace)
+	}
+	b.ReportMetric(float64(len(s.active)), "active")
+}
+
+// large adds a host that only memory fills.
+func large(f *fixture, name string) {
+	h := sized(name, "", "8GiB", 1000)
+	h.Capacity.Pids = 1 << 20
+	f.host(h)
+}
+
+// BenchmarkGrow adds a third of hosts to a full cluster and lets it even out;
+// agents start what comes to them at once.
+func BenchmarkGrow(b *testing.B) {
+	const hosts, tenants = 30, 1200
+	moves := 0
+	var f *fixture
+	for b.Loop() {
+		f = newFixture(b)
+		for i := range hosts {
+			large(f, fmt.Sprintf("h%d", i))
+		}
+		for i := range tenants {
+			f.tenant(fmt.Sprintf("t%d", i), fmt.Sprintf(`"resources":{"memory":"%dMiB","cpu":0.05,"pids":32}`, []int{64, 128, 384}[i%3]))
+		}
+		f.settle()
+		f.allServe()
+		for i := range hosts / 3 {
+			large(f, fmt.Sprintf("n%d", i))
+		}
+		f.settle()
+		moves = 0
+		for quiet := 0; quiet < 3; quiet++ {
+			began := len(f.model.moves)
+			f.wait(evenEvery)
+			if n := len(f.model.moves); n > began {
+				moves, quiet = moves+n-began, 0
+			}
+			f.allServe()
+			f.wait(leaveFor)
+			f.model.endMoves(f.now)
+		}
+	}
+	b.ReportMetric(float64(moves), "moves")
+	report(b, f.model)
 }
 
 // BenchmarkOneChange is one tenant's new spec in a full cluster: decoding,

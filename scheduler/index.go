@@ -33,15 +33,37 @@ func (s *snapshot) indexed() *index {
 		}
 	}
 	s.index = x
+	markOdd(x.all)
 	return x
 }
+
+// markOdd finds the hosts whose image and version are not those that most
+// have: when all else is equal, an instance goes where its like has proved
+// itself. Of equally common ones the later by name counts.
+func markOdd(hosts []*host) {
+	kits, most := map[string]int{}, ""
+	for _, h := range hosts {
+		kits[h.kit()]++
+	}
+	for kit, n := range kits {
+		if n > kits[most] || n == kits[most] && kit > most {
+			most = kit
+		}
+	}
+	for _, h := range hosts {
+		h.odd = h.kit() != most
+	}
+}
+
+// kit is what of a host's software decides how instances fare.
+func (h *host) kit() string { return h.presence.Versions["bulkhead"] + " " + h.presence.Image }
 
 // with returns the shortest list that holds all hosts with the labels; others
 // may be on it.
 func (x *index) with(labels map[string]string) []*host {
 	best := x.all
-	for label, value := range labels {
-		if hosts := x.labels[label][value]; len(hosts) < len(best) {
+	for _, label := range sorted(labels) { // of two as short, always the same
+		if hosts := x.labels[label][labels[label]]; len(hosts) < len(best) {
 			best = hosts
 		}
 	}

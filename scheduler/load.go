@@ -57,7 +57,8 @@ func (s *snapshot) scale(now time.Time) {
 			continue
 		}
 		inFlight, serving := 0.0, 0
-		for _, p := range t.placed {
+		for _, key := range sorted(t.placed) { // sums of fractions depend on their order
+			p := t.placed[key]
 			inFlight += s.busy(p)
 			if t.ready(p) && p.leaving.IsZero() {
 				serving++

@@ -112,4 +112,5 @@ func (s *snapshot) tick(now time.Time, grace time.Duration) {
 	s.writeOff(now, grace)
 	s.judge(now)
 	s.scale(now)
+	s.even(now)
 }

@@ -24,11 +24,14 @@ type snapshot struct {
 	// those that wait often want the same.
 	full map[string]string
 	// early are specs decoded before their turn, while a list is taken in.
-	early  map[string]*specRecord
-	brake  brake
-	losses losses
-	active map[string]bool    // tenants that have something to do, or had
-	outbox map[string]etcd.Op // to be written, of no tenant
+	early   map[string]*specRecord
+	brake   brake
+	losses  losses
+	active  map[string]bool    // tenants that have something to do, or had
+	moves   map[string]move    // placements that are moved to even hosts out, by host/instance
+	evened  time.Time          // when that was last looked at
+	evening bool               // hosts are being evened out
+	outbox  map[string]etcd.Op // to be written, of no tenant
 	// timed are tenants for which time alone changes something.
 	timed  map[string]bool
 	unread map[string]reading // functions' values that are needed, by key
@@ -38,7 +41,7 @@ func newSnapshot() *snapshot {
 	return &snapshot{
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
-		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, active: map[string]bool{}, unread: map[string]reading{},
+		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, moves: map[string]move{}, active: map[string]bool{}, unread: map[string]reading{},
 	}
 }
 
@@ -51,7 +54,7 @@ type tenant struct {
 	placed   map[string]*placed          // by host/instance
 	seen     map[string]cluster.Instance // by host/instance
 	units    map[string]uint64           // by host/unit: a hash of its text
-	routes   map[string]cluster.Route    // by host/instance
+	routes   map[string]*cluster.Route   // by host/instance
 	// functions are the tenant's own, by name; nil: it has none. delivered is
 	// what hosts have of them.
 	functions map[string]*function
@@ -111,6 +114,7 @@ type host struct {
 	seen      bool               // it had a presence
 	confirmed bool               // someone said that it is dead
 	losses    []time.Time        // when it lost its presence lately
+	odd       bool               // its image or version is not the most common one
 	distrust  *cluster.Distrust  // nil: it is trusted
 	strikes   int                // how often it was distrusted
 	trusted   time.Time          // since when it is again
@@ -145,7 +149,7 @@ func (s *snapshot) tenant(name string) *tenant {
 		t = &tenant{
 			name: name, placed: map[string]*placed{},
 			seen: map[string]cluster.Instance{}, units: map[string]uint64{},
-			routes: map[string]cluster.Route{}, delivered: map[string]*delivery{},
+			routes: map[string]*cluster.Route{}, delivered: map[string]*delivery{},
 		}
 		s.tenants[name] = t
 	}

@@ -37,7 +37,7 @@ func (h *host) closed() string {
 	case h.cordon != nil:
 		return "is cordoned"
 	case h.distrust != nil:
-		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.Format("15:04"), h.distrust.Reason)
+		return fmt.Sprintf("is distrusted until %s: %s", h.distrust.Until.UTC().Format("15:04 MST"), h.distrust.Reason)
 	}
 	return ""
 }
@@ -91,16 +91,18 @@ func (h *host) lacks(labels map[string]string) (string, bool) {
 	return first, first != ""
 }
 
+// oddness is how much fuller a host counts whose software is not the most
+// common.
+const oddness = 0.25
+
 // load is the share of the host's scarcest resource that is in use once the
 // instance is there; a host that has one of the tenant's already counts as
 // fuller than any that has none.
 func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
-	after, all := add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity
-	load := max(
-		float64(after.Memory)/float64(max(all.Memory, 1)),
-		after.CPU/max(all.CPU, epsilon),
-		float64(after.Pids)/float64(max(all.Pids, 1)),
-	)
+	load := shareOf(add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity)
+	if h.odd {
+		load += oddness
+	}
 	for _, p := range t.placed {
 		if p.host == h.name {
 			load++

@@ -66,7 +66,7 @@ func (f *fixture) unsettled() bool {
 func (f *fixture) something(r *rand.Rand) (touched, lost string) {
 	tenant, host := fmt.Sprintf("t%d", r.IntN(8)), fmt.Sprintf("h%d", r.IntN(5))
 	zone := string("ab"[r.IntN(2)])
-	switch r.IntN(15) {
+	switch r.IntN(17) {
 	case 0, 1, 2:
 		f.tenant(tenant, []string{
 			"", `"replicas":{"min":3}`, `"resources":{"memory":"512MiB"}`, `"resources":{"cpu":2}`, `"resources":{"pids":500}`,
@@ -104,6 +104,11 @@ func (f *fixture) something(r *rand.Rand) (touched, lost string) {
 		return "", ""
 	case 14:
 		f.del(cluster.FunctionKey(tenant, string("fg"[r.IntN(2)])))
+		return "", ""
+	case 15:
+		if f.model.tenants[tenant] != nil {
+			f.report(tenant, float64(r.IntN(200)))
+		}
 		return "", ""
 	default:
 		f.wait(time.Duration(r.IntN(40)) * time.Second)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"bulkhead/internal/etcd"
 )
 
 // Bounds of reading functions: of one request, since a value may be 1.25 MiB,
@@ -29,22 +29,14 @@ func (l *loop) read(ctx context.Context) error {
 		if total >= readBytes {
 			break
 		}
-		gets := make([]clientv3.Op, len(keys))
-		for i, key := range keys {
-			gets[i] = clientv3.OpGet(key)
-		}
-		r, err := l.cli.Txn(ctx).Then(gets...).Commit()
+		found, err := etcd.Read(ctx, l.cli, keys...)
 		if err != nil {
-			return fmt.Errorf("cannot read %d functions: %w", len(keys), err)
+			return fmt.Errorf("cannot read functions: %w", err)
 		}
-		for i, key := range keys {
-			var value []byte
-			var revision int64
-			if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-				value, revision = kvs[0].Value, kvs[0].ModRevision
-			}
-			l.model.loaded(key, value, revision)
-			total += len(value)
+		for _, key := range keys {
+			e := found[key] // revision 0: it is gone
+			l.model.loaded(key, e.Value, e.Revision)
+			total += len(e.Value)
 		}
 	}
 	l.model.again()

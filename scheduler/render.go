@@ -64,11 +64,16 @@ func (c *change) done() [][]etcd.Op {
 		group = append(group, c.routeDeletes(p.host, p.Instance)...)
 		groups = append(groups, c.unitDeletes(group, p.host, instanceUnits(p.Instance), needed))
 	}
-	for key := range c.tenant.units { // what no placement accounts for
+	var stray []string // what no placement accounts for
+	for key := range c.tenant.units {
 		if !needed[key] {
-			host, name, _ := strings.Cut(key, "/")
-			groups = append(groups, c.unitDeletes(nil, host, []string{name}, needed))
+			stray = append(stray, key)
 		}
+	}
+	slices.Sort(stray)
+	for _, key := range stray {
+		host, name, _ := strings.Cut(key, "/")
+		groups = append(groups, c.unitDeletes(nil, host, []string{name}, needed))
 	}
 	groups = append(append(groups, c.strayRoutes()...), c.other)
 	c.forget()

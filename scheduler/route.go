@@ -29,7 +29,7 @@ func (s *snapshot) seeRoute(host, instance string, e etcd.Event) {
 	}
 	var r cluster.Route
 	_ = json.Unmarshal(e.Value, &r) // planning writes anew what it can't use
-	if t.routes[key] = r; !there || was != r {
+	if t.routes[key] = &r; !there || *was != r {
 		s.mark(name)
 	}
 }
@@ -39,8 +39,8 @@ func (s *snapshot) seeRoute(host, instance string, e etcd.Event) {
 func (c *change) routeOf(p *placed) cluster.Route {
 	h := c.hosts[p.host]
 	r := cluster.Route{Tenant: p.Tenant, Instance: p.Instance, Host: p.host, Address: h.address, Leaving: !p.leaving.IsZero()}
-	if r.Address == "" && h.presence == nil {
-		r.Address = c.tenant.routes[p.host+"/"+p.Instance].Address
+	if was := c.tenant.routes[p.host+"/"+p.Instance]; r.Address == "" && h.presence == nil && was != nil {
+		r.Address = was.Address
 	}
 	return r
 }
@@ -48,10 +48,10 @@ func (c *change) routeOf(p *placed) cluster.Route {
 // routePuts returns the write of a placement's route, if etcd doesn't hold it.
 func (c *change) routePuts(p *placed) []etcd.Op {
 	key, want := p.host+"/"+p.Instance, c.routeOf(p)
-	if has, there := c.tenant.routes[key]; there && has == want {
+	if has, there := c.tenant.routes[key]; there && *has == want {
 		return nil
 	}
-	c.tenant.routes[key] = want
+	c.tenant.routes[key] = &want
 	return []etcd.Op{etcd.Put(cluster.RouteKey(p.host, p.Instance), marshalled(want))}
 }
 
@@ -67,7 +67,10 @@ func (c *change) routeDeletes(host, instance string) []etcd.Op {
 
 // strayRoutes removes routes that no placement accounts for.
 func (c *change) strayRoutes() (groups [][]etcd.Op) {
-	for key := range c.tenant.routes {
+	if len(c.tenant.routes) == len(c.tenant.placed) {
+		return nil // each placement has one by now
+	}
+	for _, key := range sorted(c.tenant.routes) {
 		if host, instance, _ := strings.Cut(key, "/"); c.tenant.placed[key] == nil {
 			groups = append(groups, c.routeDeletes(host, instance))
 		}

@@ -72,12 +72,13 @@ func Render(host cluster.Host, p cluster.Placement) ([]Unit, error) {
 		Memory:       int64(p.Resources.Memory),
 		RunnerMemory: runnerMemory, RunnerGoMemory: runnerGoMemory, RunnerTasks: runnerTasks,
 	}
-	return render(in, []file{
-		{cluster.TenantSlice(tenant), "tenant.slice"},
-		{in.Slice, "instance.slice"},
-		{in.Socket, "runner.socket"},
-		{cluster.RunnerService(tenant, n), "runner.service"},
-	})
+	values := in.values()
+	return []Unit{
+		{cluster.TenantSlice(tenant), tenantSlice.fill(values)},
+		{in.Slice, instanceSlice.fill(values)},
+		{in.Socket, runnerSocket.fill(values)},
+		{cluster.RunnerService(tenant, n), runnerService.fill(values)},
+	}, nil
 }
 
 type file struct{ name, template string }

@@ -4,7 +4,7 @@ import "slices"
 
 // honoured are the directives that the supervisor carries out itself.
 var honoured = []string{
-	"Unit.Description", "Unit.Requires", "Unit.After", "Unit.Before", "Install.WantedBy",
+	"Unit.Description", "Unit.Requires", "Unit.Wants", "Unit.After", "Unit.Before", "Install.WantedBy",
 	"Slice.CPUQuota", "Slice.MemoryMax", "Slice.MemorySwapMax", "Slice.TasksMax",
 	"Slice.CPUAccounting", "Slice.MemoryAccounting", "Slice.TasksAccounting",
 	"Socket.ListenStream", "Socket.FileDescriptorName", "Socket.Service", "Socket.SocketUser", "Socket.SocketGroup",

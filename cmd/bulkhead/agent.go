@@ -42,7 +42,7 @@ instances and proxy as they are, for the next agent to take over.`,
 	o.placeFlags(cmd)
 	o.hostFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.address, "address", "", "host:port where other hosts' proxies reach this host's")
+	o.clusterFlags(f)
 	f.StringVar(&o.imageFile, "image-file", "", "file: an archive with the image, loaded when Docker lacks it")
 	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
 	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
 
 	"bulkhead/agent"
 	"bulkhead/cluster"
@@ -35,9 +41,62 @@ func admitProxy(socket string) error {
 
 // proxyOptions say how a host's proxy serves.
 type proxyOptions struct {
-	listen  []string
+	listen, listenTLS, listenPeer []string
+
 	domain  string
 	address string // where other hosts' proxies reach it, host:port
+
+	// What the proxy is told, by the names of its flags, and the same of files
+	// that it reads.
+	words, files map[string]*string
+}
+
+// clusterFlags are those that only a host of a cluster has.
+func (o *proxyOptions) clusterFlags(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.listenTLS, "listen-tls", nil, "addresses that the proxy listens on for clients over TLS")
+	f.StringSliceVar(&o.listenPeer, "listen-peer", nil, "addresses that the proxy listens on for other hosts' proxies")
+	f.StringVar(&o.address, "address", "", "host:port where other hosts' proxies reach this host's")
+	o.words, o.files = map[string]*string{}, map[string]*string{}
+	for name, usage := range map[string]string{
+		"acme-email":     "have the proxy's certificates issued by ACME; whom the authority may tell of problems",
+		"acme-directory": "have the proxy's certificates issued by ACME; the authority's URL",
+	} {
+		o.words[name] = f.String(name, "", usage)
+	}
+	for name, usage := range map[string]string{
+		"tls-cert":  "file: the certificate, with those above it, that the proxy shows to clients",
+		"tls-key":   "file: its private key",
+		"acme-ca":   "file: who signs for the ACME authority's own URL",
+		"peer-ca":   "file: who signs the certificates of hosts' proxies",
+		"peer-cert": "file: the certificate that the proxy shows to other hosts' proxies",
+		"peer-key":  "file: its private key",
+	} {
+		o.files[name] = f.String(name, "", usage)
+	}
+}
+
+// args are the arguments of the proxy that say how it serves, and the files
+// that it reads.
+func (o proxyOptions) args() (args, files []string) {
+	if o.domain != "" {
+		args = append(args, "--domain", o.domain)
+	}
+	for _, of := range []map[string]*string{o.words, o.files} {
+		for _, name := range slices.Sorted(maps.Keys(of)) {
+			if value := *of[name]; value != "" {
+				args = append(args, "--"+name, value)
+			}
+		}
+	}
+	for _, file := range o.files {
+		if *file != "" {
+			files = append(files, *file)
+		}
+	}
+	if *cmp.Or(o.words["acme-directory"], new(string)) != "" {
+		files = append(files, whoToTrust...)
+	}
+	return args, files
 }
 
 // proxyWay is how a host's proxy reaches etcd.
@@ -61,13 +120,12 @@ func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services 
 	if err != nil {
 		return err
 	}
+	serves, reads := o.args()
 	args := append([]string{"proxy", "--host", host.Name, "--state", units.ProxyState(host.Paths)}, way.args...)
-	if o.domain != "" {
-		args = append(args, "--domain", o.domain)
-	}
 	rendered, err := units.RenderProxy(host, units.Proxy{
-		Binary: binary, Args: args, Listen: o.listen, UID: agent.ProxyUID, GID: host.ProxyGID,
-		Files: way.files, Network: way.network,
+		Binary: binary, Args: append(args, serves...), UID: agent.ProxyUID, GID: host.ProxyGID,
+		Listen: o.listen, ListenTLS: o.listenTLS, ListenPeer: o.listenPeer,
+		Files: visible(append(way.files, reads...)), Network: way.network,
 	})
 	if err != nil {
 		return err
@@ -84,14 +142,53 @@ func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services 
 	if err := services.Write(ctx, rendered...); err != nil {
 		return err
 	}
-	if err := services.Start(ctx, units.ProxySocket); err != nil {
-		return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen", "cannot start the proxy: %w", err)
+	if err := startSockets(ctx, services, rendered); err != nil {
+		return err
 	}
 	if stale {
 		return services.Restart(ctx, units.ProxyService)
 	}
 	return services.Start(ctx, units.ProxyService)
 }
+
+// startSockets has those of the proxy's sockets listen that it is to have, and
+// no others.
+func startSockets(ctx context.Context, services agent.Services, rendered []units.Unit) error {
+	for _, name := range units.ProxyUnits {
+		wanted := slices.ContainsFunc(rendered, func(u units.Unit) bool { return u.Name == name })
+		switch {
+		case name == units.ProxyService:
+		case !wanted:
+			if err := services.Remove(ctx, name); err != nil {
+				return err
+			}
+		default:
+			if err := services.Start(ctx, name); err != nil {
+				return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen, --listen-tls or --listen-peer", "cannot start the proxy: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// visible is what of the host has to be in the proxy's jail for it to read
+// files: their directories, since a file that is replaced by another of its
+// name stays visible only there; but not one of the system's own.
+func visible(files []string) []string {
+	var all []string
+	for _, f := range files {
+		dir := filepath.Dir(f)
+		if info, err := os.Stat(f); err == nil && !info.IsDir() && strings.Count(dir, "/") > 1 {
+			f = dir
+		}
+		all = append(all, f)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// whoToTrust is what it takes to talk to an authority on the Internet.
+var whoToTrust = []string{"/etc/hosts", "/etc/pki/ca-trust/extracted", "/etc/pki/tls/certs", "/etc/resolv.conf", "/etc/ssl/certs"}
 
 // proxyIsStale reports whether a proxy runs whose unit is not this one.
 func proxyIsStale(ctx context.Context, services agent.Services, rendered []units.Unit) (bool, error) {

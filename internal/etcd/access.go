@@ -82,20 +82,24 @@ func (s *accessSetter) set(ctx context.Context, want map[string][]Grant) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if err := s.user(ctx, name, want[name], slices.Contains(users.Users, name)); err != nil {
+		known := known{slices.Contains(users.Users, name), slices.Contains(roles.Roles, name)}
+		if err := s.user(ctx, name, want[name], known); err != nil {
 			return err
 		}
 	}
 	return s.enable(ctx)
 }
 
+// known says what of a user is there.
+type known struct{ user, role bool }
+
 // user makes one user what it should be.
-func (s *accessSetter) user(ctx context.Context, name string, want []Grant, known bool) error {
-	changed, err := s.role(ctx, name, want)
+func (s *accessSetter) user(ctx context.Context, name string, want []Grant, known known) error {
+	changed, err := s.role(ctx, name, want, known.role)
 	if err != nil {
 		return err
 	}
-	if !known {
+	if !known.user {
 		if err := s.addUser(ctx, name); err != nil {
 			return err
 		}
@@ -137,15 +141,14 @@ func (s *accessSetter) giveRole(ctx context.Context, name string) error {
 
 // role makes a role's grants what they should be, and reports whether they
 // were something else. What is new is granted before what is old is revoked.
-func (s *accessSetter) role(ctx context.Context, name string, want []Grant) (changed bool, err error) {
-	has, err := s.cli.RoleGet(ctx, name)
-	switch {
-	case errors.Is(err, rpctypes.ErrRoleNotFound):
+func (s *accessSetter) role(ctx context.Context, name string, want []Grant, known bool) (changed bool, err error) {
+	if !known {
 		if _, err := s.cli.RoleAdd(ctx, name); err != nil {
 			return false, fmt.Errorf("cannot add role %s: %w", name, err)
 		}
-		has = &clientv3.AuthRoleGetResponse{}
-	case err != nil:
+	}
+	has, err := s.cli.RoleGet(ctx, name)
+	if err != nil {
 		return false, fmt.Errorf("cannot read role %s: %w", name, err)
 	}
 	old := map[Grant]bool{}

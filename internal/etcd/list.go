@@ -45,6 +45,26 @@ func list(ctx context.Context, cli *clientv3.Client, prefixes []Prefix) (Batch, 
 	return b, nil
 }
 
+// Read returns those of some keys that are there, all as of one revision. Not
+// more than 128 fit a request, and their values have to fit memory.
+func Read(ctx context.Context, cli *clientv3.Client, keys ...string) (map[string]Event, error) {
+	gets := make([]clientv3.Op, len(keys))
+	for i, key := range keys {
+		gets[i] = clientv3.OpGet(key)
+	}
+	r, err := cli.Txn(ctx).Then(gets...).Commit()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %d keys: %w", len(keys), err)
+	}
+	found := map[string]Event{}
+	for _, one := range r.Responses {
+		for _, kv := range one.GetResponseRange().Kvs {
+			found[string(kv.Key)] = Event{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision}
+		}
+	}
+	return found, nil
+}
+
 func listPrefix(ctx context.Context, cli *clientv3.Client, prefix Prefix, b *Batch) error {
 	from, end := prefix.Name, clientv3.GetPrefixRangeEnd(prefix.Name)
 	var some []clientv3.OpOption

@@ -44,7 +44,9 @@ func (m *merge) add(r tagged) Batch {
 
 // release takes the events up to revision out of the pending ones.
 func (m *merge) release(revision int64) Batch {
-	slices.SortStableFunc(m.pending, func(a, b Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	if !slices.IsSortedFunc(m.pending, byRevision) {
+		slices.SortStableFunc(m.pending, byRevision)
+	}
 	n, _ := slices.BinarySearchFunc(m.pending, revision+1, func(e Event, r int64) int { return cmp.Compare(e.Revision, r) })
 	b := Batch{Revision: revision, Events: slices.Clone(m.pending[:n])}
 	if m.pending = slices.Delete(m.pending, 0, n); n > 0 {
@@ -53,6 +55,8 @@ func (m *merge) release(revision int64) Batch {
 	m.delivered = max(m.delivered, revision)
 	return b
 }
+
+func byRevision(a, b Event) int { return cmp.Compare(a.Revision, b.Revision) }
 
 // patience is how long to wait for a sign before asking for one.
 func (m *merge) patience() time.Duration {
