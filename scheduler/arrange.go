@@ -47,14 +47,16 @@ func (c *change) arrange() {
 // the other, since each takes room from the next, and removes those beyond
 // want.
 func (c *change) keep(stay, leave []*placed, want int, spec *cluster.Spec) (kept, left []*placed) {
-	surplus := stay[min(want, len(stay)):]
-	for _, p := range stay[:len(stay)-len(surplus)] {
-		if why := c.unfit(p, spec); why != "" {
+	var surplus []*placed
+	for _, p := range stay {
+		if len(kept) == want {
+			surplus = append(surplus, p)
+		} else if why := c.unfit(p, spec); why != "" {
 			leave = append(leave, c.leaves(p, why))
-			continue
+		} else {
+			p.leaving = time.Time{}
+			kept = append(kept, c.update(p, spec))
 		}
-		p.leaving = time.Time{}
-		kept = append(kept, c.update(p, spec))
 	}
 	serving := c.serving(kept)
 	for _, p := range surplus {
@@ -132,7 +134,7 @@ func (c *change) sort(spec *cluster.Spec) (stay, leave []*placed) {
 	// host is away, then who is leaving already, has less to do or is newer.
 	slices.SortStableFunc(stay, func(a, b *placed) int {
 		return cmp.Or(
-			cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(going(a), going(b)),
+			cmp.Compare(c.unready(a), c.unready(b)), cmp.Compare(c.away(a), c.away(b)), cmp.Compare(c.going(a), c.going(b)),
 			cmp.Compare(c.busy(b), c.busy(a)), cmp.Compare(a.created, b.created))
 	})
 	return stay, leave
@@ -144,11 +146,11 @@ func (c *change) leaves(p *placed, why string) *placed {
 	return p
 }
 
-func going(p *placed) int {
-	if p.leaving.IsZero() {
-		return 0
+func (c *change) going(p *placed) int {
+	if r := c.tenant.routes[p.host+"/"+p.Instance]; r != nil && r.Leaving { // an earlier leader may have said so
+		return 1
 	}
-	return 1
+	return 0
 }
 
 func (c *change) away(p *placed) int {
@@ -206,7 +208,7 @@ func grows(want, has cluster.Resources) bool {
 // place puts one more instance on a host, or says why it can't.
 func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
-	h, why := c.target(leave)
+	h, why := c.target(leave, spec)
 	if h == nil {
 		h, why = c.choose(c.tenant, n, spec)
 	}

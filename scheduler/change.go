@@ -81,6 +81,7 @@ func (c *change) put(p *placed) bool {
 
 func (c *change) delete(p *placed) {
 	c.remove(p.host, p.Tenant, p.Instance)
+	delete(c.moves, p.host+"/"+p.Instance) // another of its name stays
 	c.deletes = append(c.deletes, p)
 	c.markWaiting()
 }

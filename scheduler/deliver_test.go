@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
 )
 
 func (f *fixture) manifest(host, tenant string) (m cluster.Manifest) {
@@ -214,4 +215,35 @@ func TestLeaderDiesBetweenCopiesAndManifest(t *testing.T) {
 	f.put(cluster.ManifestKey("h1", "ghost"), "y")
 	f.settle()
 	f.is("of nobody", f.keys[cluster.CopyKey("h1", "ghost", "x")]+f.keys[cluster.ManifestKey("h1", "ghost")], "")
+}
+
+func TestAValueThatHasChangedSinceIsWaitedFor(t *testing.T) {
+	f := newFixture(t)
+	key := cluster.FunctionKey("acme", "hello")
+	f.put(key, code(1))
+	f.model = newSnapshot()
+	f.relist() // of the function it knows the key alone
+	f.host(testHost("h1", ""))
+	f.tenant("acme", "")
+	f.apply(f.planned()...)
+	if want := f.model.unread[key]; want.revision != f.modified[key] {
+		t.Fatalf("it wants to read %+v", f.model.unread)
+	}
+	f.model.loaded(key, []byte(code(2)), f.modified[key]+100) // someone was faster
+	f.model.again()
+	f.settle()
+	if f.reads > 0 || f.keys[cluster.ManifestKey("h1", "acme")] != "" || f.keys[cluster.CopyKey("h1", "acme", "hello")] != "" {
+		t.Error("it read again, or delivered what it had not planned for")
+	}
+	f.put(key, code(2))
+	f.settle()
+	f.delivered("h1", "acme")
+}
+
+// planned are the writes of one plan.
+func (f *fixture) planned() (ops []etcd.Op) {
+	for _, group := range f.model.plan(f.now, grace, atOnce) {
+		ops = append(ops, group...)
+	}
+	return ops
 }

@@ -13,8 +13,19 @@
 // Nothing is planned while our own last write has not come back by the watch.
 //
 // A tenant's placements are sticky. One that can't stay (its host is written
-// off, or lost a label it needs) is replaced first and removed once the
-// replacement is ready. An invalid spec changes nothing: the last good one,
+// off, drained, or lost a label it needs) is replaced first and removed once
+// the replacement is ready, after its route has said for a moment that it is
+// leaving (route.go). An invalid spec changes nothing: the last good one,
 // kept under cluster.AppliedPrefix, stays in force. A spec that is gone
-// removes its instances, unless most specs are gone at once (brake.go).
+// removes its instances, unless most specs are gone at once (brake.go); in the
+// same way nothing is moved while most hosts are (loss.go).
+//
+// Functions are copied to the hosts that have their tenant (functions.go,
+// deliver.go), without the leader holding any code for longer than a plan
+// (read.go). Time alone, looked at in ticks, distrusts hosts that flap
+// (trust.go), scales tenants by their requests in flight (load.go, scale.go)
+// and evens out hosts that are used very differently (rebalance.go).
+//
+// Nothing but ticks and time.Now tells the time, and unless thousands of
+// tenants are to be planned at once, the same model always makes the same plan.
 package scheduler

@@ -306,3 +306,19 @@ func TestFunctionsReachTheirHosts(t *testing.T) {
 		t.Error("no route")
 	}
 }
+
+func TestLoadCallsForInstances(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	w := newWorld(t, cli)
+	run(t, cli, "s1", nil)
+	w.put(cluster.HostKey("h1"), marshal(testHost("h1", "")))
+	w.put(cluster.TenantKey("acme"), specJSON(`"replicas":{"max":3,"concurrency":10}`))
+	w.until("placed", w.placed("acme"))
+	w.put(cluster.LoadKey("h1"), marshal(cluster.Load{Instances: map[string]float64{"acme.0": 90, "globex.0": 50}}))
+	w.until("three instances", func() bool { return w.count(cluster.HostPlacements("h1")) == 3 })
+	w.until("and the reason", func() bool { return w.status("acme").Wanted == 3 })
+	if s := w.status("acme").Scaled; !strings.Contains(s, "3 instances: 90 in flight on average within 6s, 10 each") {
+		t.Errorf("it says %q", s)
+	}
+}

@@ -90,9 +90,10 @@ func (f *fixture) settle() {
 	f.model.tick(f.now, grace)
 	for round := 0; len(f.model.dirty)+len(f.model.outbox) > 0; round++ {
 		if round == 20 {
-			f.t.Fatal("planning does not come to rest")
+			writes := f.wrote()
+			f.t.Fatalf("planning does not come to rest: it goes on with %q, after %q", sorted(f.model.dirty), writes[max(0, len(writes)-30):])
 		}
-		groups := f.model.plan(f.now, grace, 1000)
+		groups := f.model.plan(f.now, grace, atOnce)
 		written := map[string]bool{}
 		for _, group := range groups {
 			if !etcd.Fits(group) {
@@ -177,7 +178,7 @@ func (f *fixture) serve(host, instance string) {
 
 // lose takes a host's presence away, and with it all its agent reported.
 func (f *fixture) lose(host string) {
-	keys := []string{cluster.HostKey(host)}
+	keys := []string{cluster.HostKey(host), cluster.LoadKey(host)}
 	for key := range f.keys {
 		if strings.HasPrefix(key, cluster.InstancesPrefix+host+"/") {
 			keys = append(keys, key)

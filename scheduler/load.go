@@ -52,9 +52,12 @@ func (s *snapshot) busy(p *placed) float64 {
 func (s *snapshot) scale(now time.Time) {
 	for name := range s.active {
 		t := s.tenants[name]
-		if t == nil || t.applied == nil || t.applied.err != nil {
+		if t == nil {
 			delete(s.active, name)
 			continue
+		}
+		if t.applied == nil || t.applied.err != nil {
+			continue // nothing is in force that could be scaled, for now
 		}
 		inFlight, serving := 0.0, 0
 		for _, key := range sorted(t.placed) { // sums of fractions depend on their order
@@ -75,10 +78,15 @@ func (s *snapshot) scale(now time.Time) {
 			s.mark(name)
 		}
 		if t.demand.idle() && t.wanted(r) == least(r) {
-			t.demand, t.scale, t.scaled = nil, 0, ""
-			delete(s.active, name)
+			s.rest(t)
 		}
 	}
+}
+
+// rest forgets how busy a tenant was.
+func (s *snapshot) rest(t *tenant) {
+	t.demand, t.scale, t.scaled = nil, 0, ""
+	delete(s.active, t.name)
 }
 
 // wanted is how many instances a tenant is to have.

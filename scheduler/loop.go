@@ -68,7 +68,9 @@ func (l *loop) round(ctx context.Context) error {
 			}
 			l.take(b)
 		case now := <-tick.C:
-			l.model.tick(now, l.Grace)
+			if l.ready { // else it judges by what may be long past
+				l.model.tick(now, l.Grace)
+			}
 		}
 		if err := l.settle(ctx); err != nil {
 			return err

@@ -51,10 +51,10 @@ type tenant struct {
 	observed *specRecord // as the operator wrote it; nil: there is none
 	applied  *specRecord // the last valid one; its revision is not that of the spec
 	status   *cluster.Status
-	placed   map[string]*placed          // by host/instance
-	seen     map[string]cluster.Instance // by host/instance
-	units    map[string]uint64           // by host/unit: a hash of its text
-	routes   map[string]*cluster.Route   // by host/instance
+	placed   map[string]*placed        // by host/instance
+	seen     map[string]sight          // by host/instance
+	units    map[string]uint64         // by host/unit: a hash of its text
+	routes   map[string]*cluster.Route // by host/instance
 	// functions are the tenant's own, by name; nil: it has none. delivered is
 	// what hosts have of them.
 	functions map[string]*function
@@ -96,6 +96,12 @@ type placed struct {
 	created   int64     // revision at which it came here; unseen until it comes back to us
 	leaving   time.Time // since when its route says so; zero: it doesn't
 	rendering rendering
+}
+
+// sight is what an agent reported of an instance.
+type sight struct {
+	serves    bool
+	placement int64 // that it is of
 }
 
 // unseen is later than any revision.
@@ -148,7 +154,7 @@ func (s *snapshot) tenant(name string) *tenant {
 	if t == nil {
 		t = &tenant{
 			name: name, placed: map[string]*placed{},
-			seen: map[string]cluster.Instance{}, units: map[string]uint64{},
+			seen: map[string]sight{}, units: map[string]uint64{},
 			routes: map[string]*cluster.Route{}, delivered: map[string]*delivery{},
 		}
 		s.tenants[name] = t

@@ -21,7 +21,7 @@ func (s *snapshot) seeInstance(host, instance string, e etcd.Event) {
 	} else {
 		var in cluster.Instance
 		if json.Unmarshal(e.Value, &in) == nil {
-			t.seen[key] = in
+			t.seen[key] = sight{in.Phase.Serves(), in.Placement}
 		}
 	}
 	if t.ready(t.placed[key]) != before {
@@ -36,7 +36,7 @@ func (t *tenant) ready(p *placed) bool {
 		return false
 	}
 	in := t.seen[p.host+"/"+p.Instance]
-	return in.Phase.Serves() && in.Placement >= p.created
+	return in.serves && in.placement >= p.created
 }
 
 func (s *snapshot) seeStatus(rest string, e etcd.Event, now time.Time) {

@@ -79,3 +79,28 @@ func quiet(b *testing.B, cli *clientv3.Client) (stop func()) {
 	}()
 	return func() { cancel(); <-done }
 }
+
+// BenchmarkDeploy is a function's way from its key to the copy that its host
+// watches.
+func BenchmarkDeploy(b *testing.B) {
+	_, cli := etcdtest.New(b)
+	if _, err := cli.Put(b.Context(), cluster.HostKey("h1"), marshal(testHost("h1", ""))); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := cli.Put(b.Context(), cluster.TenantKey("acme"), specJSON("")); err != nil {
+		b.Fatal(err)
+	}
+	defer quiet(b, cli)()
+	host := etcd.Watch(b.Context(), cli, cluster.HostManifests("h1"), cluster.HostCopies("h1"))
+	for batch := range host {
+		if len(batch.Events) > 0 { // the first manifest, of no functions
+			break
+		}
+	}
+	for i := 0; b.Loop(); i++ {
+		if _, err := cli.Put(b.Context(), cluster.FunctionKey("acme", "hello"), code(i)); err != nil {
+			b.Fatal(err)
+		}
+		<-host
+	}
+}

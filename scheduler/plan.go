@@ -87,6 +87,7 @@ type change struct {
 // erase removes all that there is of a tenant but its functions.
 func (c *change) erase() {
 	delete(c.waiting, c.tenant.name)
+	c.rest(c.tenant)
 	for _, p := range c.ordered() {
 		c.delete(p)
 	}

@@ -224,7 +224,8 @@ func (c *change) moved(p *placed, spec *cluster.Spec) string {
 	if !ok {
 		return ""
 	}
-	if to := c.hosts[m.to]; c.tenant.on(m.to) || to != nil && to.presence != nil && to.takes(spec) {
+	to := c.hosts[m.to]
+	if to != nil && to.presence != nil && to.closed() == "" && (c.tenant.on(m.to) || to.takes(spec)) {
 		return m.why
 	}
 	delete(c.moves, key)
@@ -233,13 +234,14 @@ func (c *change) moved(p *placed, spec *cluster.Spec) string {
 
 // target is where one that leaves is to be moved, if that is decided and has
 // not begun.
-func (c *change) target(leave []*placed) (*host, string) {
+func (c *change) target(leave []*placed, spec *cluster.Spec) (*host, string) {
 	if len(c.moves) == 0 {
 		return nil, ""
 	}
 	for _, p := range leave {
-		if m, ok := c.moves[p.host+"/"+p.Instance]; ok && !c.tenant.on(m.to) {
-			return c.hosts[m.to], m.why
+		m, ok := c.moves[p.host+"/"+p.Instance]
+		if to := c.hosts[m.to]; ok && !c.tenant.on(m.to) && to != nil && to.presence != nil && to.takes(spec) {
+			return to, m.why
 		}
 	}
 	return nil, ""

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
 )
 
 // marked is what a command did to a host.
@@ -94,7 +95,8 @@ func newHostDrain(a *app) *cobra.Command {
 		Short: "Have all instances leave a host",
 		Long: `Have the instances of a host start elsewhere and, once they serve there, end
 here. Nothing new is placed on it. Where there is no room elsewhere they stay:
---wait, and bulkhead host show, say which tenant needs what.`,
+--wait, and bulkhead host show, say which tenant needs what. --wait ends when the
+host's agent has stopped the last.`,
 		Example: `  bulkhead host drain h1 --reason 'new kernel' --wait
   bulkhead host drain h1 --wait --timeout 30m && ssh h1 systemctl reboot`,
 	}
@@ -114,18 +116,21 @@ here. Nothing new is placed on it. Where there is no room elsewhere they stay:
 func (a *app) drained(ctx context.Context, s store, host string, timeout time.Duration) (marked, error) {
 	said := ""
 	v, ok := s.wait(ctx, timeout, func(v *view) bool {
-		here := instancesOn(v, host)
+		here, running := instancesOn(v, host), reportedOn(v, host)
 		line := fmt.Sprintf("%d instances are left on %s", len(here), host)
+		if len(here) == 0 {
+			line = fmt.Sprintf("%d instances are stopping on %s", running, host)
+		}
 		for _, p := range here {
 			if p.Waits != "" {
 				line += "\n  " + p.Waits
 			}
 		}
-		if line != said && len(here) > 0 {
+		if line != said && len(here)+running > 0 {
 			a.note("%s", line)
 			said = line
 		}
-		return len(here) == 0
+		return len(here)+running == 0
 	}, hostPrefixes...)
 	if ok {
 		return marked{host, "drained", 0}, nil
@@ -136,7 +141,17 @@ func (a *app) drained(ctx context.Context, s store, host string, timeout time.Du
 			return marked{}, fail(exitLate, "make room elsewhere, or bulkhead host undrain "+host, "after %s %d instances are left on %s: %s", timeout, len(here), host, p.Waits)
 		}
 	}
-	return marked{}, fail(exitLate, "bulkhead host show "+host+" shows them; --timeout gives it longer", "after %s %d instances are left on %s", timeout, len(here), host)
+	return marked{}, fail(exitLate, "bulkhead host show "+host+" shows them; --timeout gives it longer", "after %s %d instances are left on %s, and %d run", timeout, len(here), host, reportedOn(v, host))
+}
+
+// reportedOn counts the instances that a host's agent still reports.
+func reportedOn(v *view, host string) (n int) {
+	under(v, cluster.InstancesPrefix, 2, func(names []string, _ cluster.Instance, _ etcd.Event) {
+		if names[0] == host {
+			n++
+		}
+	})
+	return n
 }
 
 func newHostUndrain(a *app) *cobra.Command {

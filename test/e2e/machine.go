@@ -234,7 +234,7 @@ func thisMachine(t *testing.T) *machine {
 // by default.
 func hostWithSystemd(t *testing.T) *machine {
 	bin, image := needs(t)
-	h := host.Start(t, "e2e")
+	h := testHost(t)
 	for _, b := range []string{"bulkhead", "bulkhead-runner"} {
 		h.CopyIn(filepath.Join(bin, b), "/opt/bulkhead/"+b)
 	}
@@ -257,6 +257,17 @@ func hostWithSystemd(t *testing.T) *machine {
 			"-p", "StandardError=append:/var/lib/bulkhead/up.log", "/opt/bulkhead/bulkhead", "up", "--image", image)
 	}
 	return m
+}
+
+// testHost is a container, or the machine that scripts/vm has made.
+func testHost(t *testing.T) *host.Host {
+	ssh := strings.Fields(os.Getenv("BULKHEAD_E2E_SSH"))
+	if len(ssh) == 0 {
+		return host.Start(t, "e2e")
+	}
+	h := host.Over(t, "vm", ssh...)
+	h.Exec("rm", "-rf", "/var/lib/bulkhead")
+	return h
 }
 
 func freePorts(t *testing.T, n int) []string {

@@ -134,3 +134,13 @@ func fleetRoot() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
+
+// keyLine is a line of a host's key, by which to know it.
+func (c *Fleet) keyLine(node string) string {
+	c.t.Helper()
+	data, err := os.ReadFile(c.File("pki/hosts/" + node + "/agent.key"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.Split(string(data), "\n")[2]
+}

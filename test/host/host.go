@@ -25,7 +25,8 @@ type Host struct {
 	Name string // of the container
 	Node string // its name in a cluster; empty: it is in none
 	t    testing.TB
-	ip   string // on its cluster's network
+	ip   string   // on its cluster's network
+	ssh  []string // how to run commands on it, if it is no container
 }
 
 func (h *Host) container() fleet.Container { return fleet.Container(h.Name) }
@@ -100,6 +101,9 @@ func (h *Host) Feed(input io.Reader, command ...string) string {
 }
 
 func (h *Host) run(ctx context.Context, input io.Reader, command ...string) (string, error) {
+	if h.ssh != nil {
+		return overSSH(ctx, h.ssh, input, command)
+	}
 	return h.container().Run(ctx, input, command...)
 }
 

@@ -222,6 +222,13 @@ func (c *checker) oneHost(at string, revision int64) {
 	}
 }
 
+// moves is how many placements have been made.
+func (c *checker) moves() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved
+}
+
 // share is what each serving instance of a tenant has of its load.
 func (c *checker) share(tenant string) float64 {
 	c.mu.Lock()

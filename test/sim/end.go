@@ -19,6 +19,10 @@ const (
 	// calm is how long a world may take to settle once nothing is broken; a
 	// host that came and went often may be distrusted for a while.
 	calm = 45 * time.Minute
+	// evened is how long it may then take until hosts are used evenly, a few
+	// moves at a time, and nothing is moved for a time of quiet.
+	evened = 4 * time.Hour
+	quiet  = 15 * time.Minute
 )
 
 // fine says whether nothing is wrong yet.
@@ -98,14 +102,19 @@ func (w *world) end() {
 	for _, l := range left {
 		w.check.fail("%s after all was mended: %s", calm, l)
 	}
-	w.check.mu.Lock()
-	moved := w.check.moved
-	w.check.mu.Unlock()
-	time.Sleep(15 * time.Minute)
-	w.check.mu.Lock()
-	defer w.check.mu.Unlock()
-	if more := w.check.moved - moved; more > 0 && len(left) == 0 {
-		w.check.failed("%d instances were moved although nothing happened for a quarter of an hour", more)
+	if len(left) > 0 {
+		return
+	}
+	for waited, moved := time.Duration(0), -1; moved != w.check.moves(); waited += quiet {
+		if waited > evened {
+			w.check.fail("instances are still moved %s after all was as it must be", waited)
+			return
+		}
+		moved = w.check.moves()
+		time.Sleep(quiet)
+	}
+	for _, l := range w.unsettled() {
+		w.check.fail("after hosts have been evened out: %s", l)
 	}
 }
 

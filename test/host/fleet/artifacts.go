@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 
 	"bulkhead/butane"
 )
@@ -57,18 +58,29 @@ func link(from, to string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-// serve serves the artifacts on the hosts' network until the end is called,
-// and returns where.
-func (f *Fleet) serve() (url string, end func(), err error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(f.Gateway, "0"))
+// serve serves the artifacts on the hosts' network until the end is called.
+func (f *Fleet) serve() (end func(), err error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(f.Gateway, strconv.Itoa(f.Port)))
 	if err != nil {
-		return "", nil, fmt.Errorf("cannot serve artifacts on the hosts' network: %w", err)
+		return nil, fmt.Errorf("cannot serve artifacts on the hosts' network: %w", err)
 	}
+	f.Port = ln.Addr().(*net.TCPAddr).Port
 	server := &http.Server{Handler: http.FileServer(http.Dir(f.file("artifacts")))}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = server.Serve(ln) // until closed
 	}()
-	return "http://" + ln.Addr().String() + "/", func() { server.Close(); <-ended }, nil
+	return func() { server.Close(); <-ended }, nil
+}
+
+// Serve serves the artifacts of a fleet that was prepared, until ctx ends.
+func (f *Fleet) Serve(ctx context.Context) error {
+	end, err := f.serve()
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	end()
+	return nil
 }

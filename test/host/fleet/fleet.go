@@ -20,7 +20,12 @@ type Fleet struct {
 	Name    string  `json:"name"`
 	Subnet  string  `json:"subnet"`  // 10.213.0.0/24
 	Gateway string  `json:"gateway"` // this machine's address on the hosts' network
+	Port    int     `json:"port"`    // where artifacts are served there, while hosts are made
 	Hosts   []*Host `json:"hosts"`
+
+	// For Vagrant, which makes the containers itself.
+	Image string   `json:"image"`
+	Needs []string `json:"needs"`
 
 	Dir  string                           `json:"-"` // state: cluster.yaml, certificates, artifacts
 	Root string                           `json:"-"` // of the source tree, with bin/ built

@@ -25,33 +25,62 @@ const readyTime = 120 * time.Second
 // there are fewer) are etcd's members too, or completes one that is there. It
 // returns when every host says in etcd that it is there.
 func Up(ctx context.Context, f *Fleet, n int) error {
+	if err := Prepare(ctx, f, n); err != nil {
+		return err
+	}
+	return f.steps(ctx, step{"hosts", f.boot}, step{"users and inventory", f.apply}, step{"presence", f.await})
+}
+
+// Prepare does all that comes before the hosts themselves: their image, their
+// network, what they fetch and what they are made from.
+func Prepare(ctx context.Context, f *Fleet, n int) error {
 	if old, err := Open(f.Dir, f.Root); err == nil {
 		if len(old.Hosts) != n {
 			return fmt.Errorf("cluster %s is there with %d hosts: take it down first for %d", f.Name, len(old.Hosts), n)
 		}
-		f.Subnet, f.Gateway, f.Hosts = old.Subnet, old.Gateway, old.Hosts
+		f.Subnet, f.Gateway, f.Port, f.Hosts = old.Subnet, old.Gateway, old.Port, old.Hosts
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the cluster's directory: %w", err)
 	}
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"test hosts' image", func(context.Context) error { _, err := Image(); return err }},
-		{"network", f.ensureNetwork},
-		{"artifacts", f.gather},
-		{"hosts", func(ctx context.Context) error { f.plan(n); return f.boot(ctx) }},
-		{"users and inventory", f.apply},
-		{"presence", f.await},
-	} {
-		began := time.Now()
-		if err := step.do(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+	return f.steps(ctx, step{"test hosts' image", func(context.Context) (err error) { f.Image, err = Image(); return err }},
+		step{"network", f.ensureNetwork}, step{"artifacts", f.gather},
+		step{"plan", func(ctx context.Context) error { f.plan(n); return f.render(ctx) }})
+}
+
+// Ready gives the hosts that somebody else has started their users, and waits
+// until all say in etcd that they are there.
+func (f *Fleet) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	for {
+		err := f.apply(ctx)
+		if err == nil {
+			return f.await(ctx)
 		}
-		f.Say("%-20s %5.1f s", step.name, time.Since(began).Seconds())
+		select {
+		case <-time.After(time.Second): // nobody tells when etcd answers
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// step is a part of the way up.
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+func (f *Fleet) steps(ctx context.Context, steps ...step) error {
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		f.Say("%-20s %5.1f s", s.name, time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -117,24 +146,32 @@ func (f *Fleet) describe(artifacts string) error {
 	return err
 }
 
-// boot provisions and starts the hosts that aren't there, and starts those
-// that are.
-func (f *Fleet) boot(ctx context.Context) error {
-	url, end, err := f.serve()
+// render writes what the hosts are made from, and the fleet's state.
+func (f *Fleet) render(ctx context.Context) error {
+	end, err := f.serve() // which chooses a port, at first
 	if err != nil {
 		return err
 	}
-	defer end()
-	if err := f.describe(url); err != nil {
+	end()
+	if err := f.describe(fmt.Sprintf("http://%s:%d/", f.Gateway, f.Port)); err != nil {
 		return err
 	}
 	render := f.Bulkhead(ctx, "butane", "render", "--cluster", f.file("cluster.yaml"), "--pki", f.file("pki"), "--artifacts", f.file("artifacts"), "--out", f.file("out"))
 	if out, err := render.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot render: %w\n%s", err, out)
 	}
-	if err := f.save(); err != nil {
+	f.Needs = Needs()
+	return f.save()
+}
+
+// boot provisions and starts the hosts that aren't there, and starts those
+// that are.
+func (f *Fleet) boot(ctx context.Context) error {
+	end, err := f.serve()
+	if err != nil {
 		return err
 	}
+	defer end()
 	if err := each(f.Hosts, func(h *Host) error { return f.start(ctx, h) }); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ const usage = `usage: scripts/cluster [-hosts N] [-dir DIR] [-name NAME] COMMAND
   exec HOST COMMAND…    run a command on a host
   bulkhead ARGS…        run bulkhead as the operator
   etcdctl ARGS…         run etcdctl as root
+  prepare, serve, ready what the Vagrantfile does around its hosts
   stop|start|kill|restart|pause|unpause|partition|heal HOST
 `
 
@@ -67,6 +68,8 @@ func run(ctx context.Context) error {
 	switch verb {
 	case "up":
 		return up(ctx, f, *hosts)
+	case "prepare":
+		return fleet.Prepare(ctx, f, *hosts)
 	case "down":
 		return f.Down(ctx)
 	}
@@ -107,6 +110,10 @@ func inside(ctx context.Context, f *fleet.Fleet, verb string, args []string) err
 		}
 		fmt.Printf("export PATH=\"$PATH:%s/bin\"\n", f.Root)
 		return nil
+	case "serve":
+		return f.Serve(ctx)
+	case "ready":
+		return f.Ready(ctx)
 	case "status":
 		return attach(f.Bulkhead(ctx, append([]string{"status"}, args...)...))
 	case "bulkhead":
