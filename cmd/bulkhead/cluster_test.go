@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ type members struct {
 	t     *testing.T
 	dir   string // cluster.yaml and pki
 	fleet cluster.Fleet
+	stop  func() // ends the member
 }
 
 func startMembers(t *testing.T) *members {
@@ -46,23 +49,31 @@ func startMembers(t *testing.T) *members {
 	}
 	m.write()
 	m.cli("pki", "renew", "--cluster", m.file("cluster.yaml"), "--pki", m.file("pki"))
+	m.config(m.fleet.Hosts[0])
+	m.start()
+	t.Cleanup(func() { m.stop() })
+	return m
+}
+
+// start starts the member, and returns when it serves.
+func (m *members) start() {
+	m.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended, ready := make(chan error, 1), make(chan bool, 1)
-	config := m.config(m.fleet.Hosts[0])
+	config := m.file("h1.etcd.yaml")
 	go func() { ended <- etcd.Member(ctx, config, func() { ready <- true }) }()
-	t.Cleanup(func() {
+	m.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			m.t.Error(err)
 		}
 	})
 	select {
 	case <-ready:
 	case err := <-ended:
 		ended <- nil
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	return m
 }
 
 // freePorts are free on every address of loopback.
@@ -93,9 +104,9 @@ func (m *members) write() {
 }
 
 // config writes the etcd.yaml that is rendered for a host, with credentials
-// and data where a test may have them, and returns its path. All hosts are on
-// one machine here, so none has loopback's own address.
-func (m *members) config(h cluster.FleetHost) string {
+// and data where a test may have them. All hosts are on one machine here, so
+// none has loopback's own address.
+func (m *members) config(h cluster.FleetHost) {
 	m.t.Helper()
 	text, err := butane.Render(butane.Input{Fleet: m.fleet, Host: h})
 	if err != nil {
@@ -133,7 +144,6 @@ func (m *members) config(h cluster.FleetHost) string {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
-	return path
 }
 
 // cli runs a command line, which must succeed, and returns what it printed.
@@ -467,6 +477,51 @@ func (m *members) removal(t *testing.T) {
 	r, err := m.as("root").Get(t.Context(), cluster.InventoryPrefix, clientv3.WithPrefix())
 	if err != nil || len(r.Kvs) != 1 || !strings.Contains(string(r.Kvs[0].Value), `"address":"127.0.0.11:8443"`) {
 		t.Errorf("inventory: %v %v", r, err)
+	}
+}
+
+// A member that was restored has the snapshot's keys and users, and goes on at
+// revisions that nobody has seen.
+func TestEtcdRestore(t *testing.T) {
+	m := startMembers(t)
+	m.apply()
+	root := m.as("root")
+	was, err := root.Put(t.Context(), cluster.TenantKey("acme"), "saved")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := root.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, err := io.ReadAll(stream)
+	if err == nil {
+		err = os.WriteFile(m.file("backup.db"), saved, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Put(t.Context(), cluster.TenantKey("acme"), "lost"); err != nil {
+		t.Fatal(err)
+	}
+	restore := []string{"etcd", "restore", "--config", m.file("h1.etcd.yaml"), m.file("backup.db")}
+	var problems bytes.Buffer
+	if code := run(t.Context(), restore, stdio{nil, &bytes.Buffer{}, &problems}); code == exitOK || !strings.Contains(problems.String(), "stop it first") {
+		t.Errorf("restored while it runs: exit code %d: %s", code, problems.String())
+	}
+	m.stop()
+	said := m.cli(restore...)
+	if _, kept, _ := strings.Cut(strings.TrimSpace(said), "is in "); !strings.Contains(kept, "member-before-") {
+		t.Errorf("restore said %q", said)
+	}
+	m.start()
+	t.Cleanup(func() { m.stop() })
+	got, err := m.as("root").Get(t.Context(), cluster.TenantKey("acme"))
+	if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != "saved" || got.Header.Revision <= was.Header.Revision+1000 {
+		t.Errorf("restored: %v, %v", got, err)
+	}
+	if _, err := m.as("hosts/h1/agent").Get(t.Context(), cluster.TenantKey("acme")); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		t.Errorf("an agent reads a tenant after a restore: %v", err)
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +24,40 @@ cluster have to be there.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runEtcd(cmd.Context(), config) },
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/bulkhead/etcd.yaml", "file: the member's configuration, as etcd --config-file takes it")
+	configFlag(cmd, &config)
+	cmd.AddCommand(newEtcdRestore(a))
+	return cmd
+}
+
+func configFlag(cmd *cobra.Command, config *string) {
+	cmd.Flags().StringVar(config, "config", "/etc/bulkhead/etcd.yaml", "file: the member's configuration, as etcd --config-file takes it")
+}
+
+func newEtcdRestore(a *app) *cobra.Command {
+	var config string
+	cmd := &cobra.Command{
+		Use:   "restore SNAPSHOT",
+		Short: "Give this member the state of a snapshot",
+		Long: `restore gives the member of this host the state of a snapshot that "etcdctl
+snapshot save" has written. The member must not run. All members are restored
+from the same snapshot, and then started: they are a new cluster. What the
+member had is kept beside it, in its data directory.`,
+		Example: `  systemctl stop bulkhead-etcd && bulkhead etcd restore backup.db && systemctl start bulkhead-etcd`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			before, err := etcd.Restore(config, args[0])
+			if errors.Is(err, etcd.ErrLocked) {
+				return fail(exitFailure, "stop it first: systemctl stop bulkhead-etcd", "%w", err)
+			}
+			if err != nil {
+				return err
+			}
+			return a.say(map[string]string{"kept": before}, func(w io.Writer) {
+				fmt.Fprintln(w, "restored; what was there before is in", dash(before))
+			})
+		},
+	}
+	configFlag(cmd, &config)
 	return cmd
 }
 

@@ -20,6 +20,8 @@ var rules = []struct{ pkg, never, why string }{
 	{"bulkhead/cmd/bulkhead-cell", "bulkhead/runner", "the cell is inside, the runner outside"},
 	{"bulkhead/cmd/bulkhead-cell", "net/http", "the cell speaks no HTTP"},
 	{"bulkhead/proxy", "bulkhead/runner", "the proxy holds no secret and checks no token"},
+	{"bulkhead/butane", "bulkhead/agent", "a host is made without knowing what its daemons do"},
+	{"bulkhead/butane", "go.etcd.io/", "what a host is made from is decided without a cluster"},
 	{"bulkhead/units", "bulkhead/internal/", "units are rendered by pure functions"},
 	{"bulkhead/internal/", "bulkhead/agent", "plumbing knows nothing of what stands on it"},
 	{"bulkhead/internal/", "bulkhead/scheduler", "plumbing knows nothing of what stands on it"},

@@ -83,14 +83,14 @@ func (c Container) Start(ctx context.Context) error {
 
 // Stop shuts the host down as its power button would.
 func (c Container) Stop(ctx context.Context) error {
-	c.thaw(ctx)
+	c.Thaw(ctx)
 	_, err := docker(ctx, "stop", "--time=30", string(c))
 	return err
 }
 
 // Remove removes the container and its volume; no container is no error.
 func (c Container) Remove(ctx context.Context) error {
-	c.thaw(ctx)
+	c.Thaw(ctx)
 	_, err := docker(ctx, "rm", "--force", "--volumes", string(c))
 	if err != nil && strings.Contains(err.Error(), "No such container") {
 		return nil
@@ -98,9 +98,9 @@ func (c Container) Remove(ctx context.Context) error {
 	return err
 }
 
-// thaw thaws what is frozen on the host: with version 1 of cgroups a frozen
+// Thaw thaws what is frozen on the host: with version 1 of cgroups a frozen
 // process can't be killed, and the host would not end before it.
-func (c Container) thaw(ctx context.Context) {
+func (c Container) Thaw(ctx context.Context) {
 	_, _ = docker(ctx, "unpause", string(c))
 	_, _ = c.Run(ctx, nil, "sh", "-c", "find /sys/fs/cgroup/freezer -name freezer.state | while read -r f; do echo THAWED >\"$f\"; done")
 }

@@ -7,7 +7,7 @@ import (
 
 // Kill ends the host as a power cut does.
 func (c Container) Kill(ctx context.Context) error {
-	c.thaw(ctx)
+	c.Thaw(ctx)
 	_, err := docker(ctx, "kill", string(c))
 	return err
 }

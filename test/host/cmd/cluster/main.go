@@ -51,6 +51,15 @@ func run(ctx context.Context) error {
 	name := flag.String("name", "cluster", "the cluster's name, part of its containers' names")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flag.Parse()
+	verb, args := flag.Arg(0), []string(nil)
+	if flag.NArg() > 0 {
+		args = flag.Args()[1:]
+	}
+	if verb == "up" || verb == "down" || verb == "prepare" { // which take no other words
+		if err := flag.CommandLine.Parse(args); err != nil {
+			return err
+		}
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -58,13 +67,12 @@ func run(ctx context.Context) error {
 	if *dir, err = filepath.Abs(*dir); err != nil {
 		return err
 	}
-	if flag.NArg() == 0 {
+	if verb == "" {
 		flag.Usage()
 		return errors.New("which command?")
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }
 	f := &fleet.Fleet{Name: *name, Dir: *dir, Root: root, Say: say}
-	verb, args := flag.Arg(0), flag.Args()[1:]
 	switch verb {
 	case "up":
 		return up(ctx, f, *hosts)
@@ -148,6 +156,9 @@ func harm(ctx context.Context, c fleet.Container, verb string) error {
 		return c.Pause(ctx)
 	case "unpause":
 		return c.Unpause(ctx)
+	case "thaw":
+		c.Thaw(ctx)
+		return nil
 	case "partition":
 		return c.Partition(ctx)
 	case "heal":
