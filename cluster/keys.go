@@ -21,6 +21,11 @@ const (
 	RoutesPrefix     = Root + "routes/"     // scheduler: Route
 	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
 	FunctionsPrefix  = Root + "functions/"  // tenant: Function
+	RolloutsPrefix   = Root + "rollouts/"   // operator: Rollout
+	CyclesPrefix     = Root + "cycles/"     // scheduler: Cycle
+	OrdersPrefix     = Root + "orders/"     // scheduler: Order
+	ReportsPrefix    = Root + "reports/"    // agent: Report
+	AsksPrefix       = Root + "asks/"       // agent: Ask
 	StatusPrefix     = Root + "status/"     // scheduler: Status
 	ElectionPrefix   = Root + "election/"   // scheduler: who leads
 )
@@ -99,6 +104,24 @@ const HostBrakeKey = StatusPrefix + "brake/hosts"
 // BrakeKey stands while the scheduler holds back the removal of many tenants
 // at once: the value is a [Brake]. Deleting it confirms the removal.
 const BrakeKey = StatusPrefix + "brake/tenants"
+
+// RolloutKey is where an operator writes a rollout.
+func RolloutKey(id string) string { return RolloutsPrefix + id }
+
+// RolloutStatusKey is where the scheduler says how a rollout goes.
+func RolloutStatusKey(id string) string { return StatusPrefix + "rollouts/" + id }
+
+// CycleKey is a host's way through a patch, for as long as it lasts.
+func CycleKey(host string) string { return CyclesPrefix + host }
+
+// OrderKey is what a host is told to do.
+func OrderKey(host string) string { return OrdersPrefix + host }
+
+// ReportKey is what became of it.
+func ReportKey(host string) string { return ReportsPrefix + host }
+
+// AskKey is a host that wants its turn.
+func AskKey(host string) string { return AsksPrefix + host }
 
 // SplitKey returns the parts of a key after prefix, and false when key is not
 // under prefix or has not exactly n non-empty parts.

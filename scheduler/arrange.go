@@ -195,7 +195,7 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}
-	if !grows(spec.Resources, p.Resources) && !grows(reserved(spec.Resources, sleepOf(spec)), p.reserved()) {
+	if !grows(spec.Resources, p.Resources) && !grows(wants(spec), p.reserved()) {
 		return ""
 	}
 	return h.short(spec, p.reserved())

@@ -58,6 +58,9 @@ func (s *snapshot) weigh(now time.Time) (held bool) {
 		if s.losses.standing {
 			s.losses = losses{}
 			s.write(etcd.Delete(cluster.HostBrakeKey))
+			for _, name := range gone { // the others are on their way, too
+				s.hosts[name].gone = now
+			}
 		}
 		return false
 	}

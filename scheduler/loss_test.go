@@ -75,6 +75,12 @@ func TestMostHostsVanish(t *testing.T) {
 		f.host(sized("h1", "", "64GiB", 640))
 		f.settle()
 		f.is("the brake", f.keys[cluster.HostBrakeKey], "")
+		kept := f.on("h2")
+		f.wait(grace - time.Second)
+		f.ready()
+		if f.on("h2") != kept || kept == 0 {
+			t.Error("the last one is not given the time that the others took")
+		}
 		f.wait(grace)
 		f.ready()
 		f.is("left on the one that stays away", fmt.Sprint(f.on("h2")), "0")

@@ -44,7 +44,7 @@ func (h *host) closed() string {
 
 // short says what the host has too little of for an instance, or "".
 func (h *host) short(spec *cluster.Spec, back cluster.Resources) string {
-	room, want := add(h.room(), back, 1), reserved(spec.Resources, sleepOf(spec))
+	room, want := add(h.room(), back, 1), wants(spec)
 	switch {
 	case h.tooSmall(spec.Resources):
 		return fmt.Sprintf("%s has only %s", h.name, cores(h.presence.Cores))
@@ -68,11 +68,17 @@ func (h *host) tooSmall(want cluster.Resources) bool {
 const epsilon = 1e-9
 
 // takes is refuses without the words.
-func (h *host) takes(spec *cluster.Spec) bool {
+func (h *host) takes(spec *cluster.Spec) bool { return h.fits(spec, wants(spec)) }
+
+// wants is what an instance counts for on its host.
+func wants(spec *cluster.Spec) cluster.Resources { return reserved(spec.Resources, sleepOf(spec)) }
+
+// fits is takes for many hosts: what is wanted is worked out once.
+func (h *host) fits(spec *cluster.Spec, want cluster.Resources) bool {
 	if h.cordon != nil || h.drain != nil || h.distrust != nil {
 		return false
 	}
-	room, want := h.room(), reserved(spec.Resources, sleepOf(spec))
+	room := h.room()
 	if h.tooSmall(spec.Resources) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
 		return false
 	}
@@ -98,8 +104,8 @@ const oddness = 0.25
 // load is the share of the host's scarcest resource that is in use once the
 // instance is there; a host that has one of the tenant's already counts as
 // fuller than any that has none.
-func (h *host) load(t *tenant, spec *cluster.Spec) float64 {
-	load := shareOf(add(h.used, reserved(spec.Resources, sleepOf(spec)), 1), h.presence.Capacity)
+func (h *host) load(t *tenant, want cluster.Resources) float64 {
+	load := shareOf(add(h.used, want, 1), h.presence.Capacity)
 	if h.odd {
 		load += oddness
 	}
@@ -154,13 +160,13 @@ func best(hosts []*host, t *tenant, n int, spec *cluster.Spec) (found *host, see
 	if len(hosts) == 0 {
 		return nil, 0
 	}
-	from, lowest := start(t.name, n, len(hosts)), 0.0
+	from, lowest, want := start(t.name, n, len(hosts)), 0.0, wants(spec)
 	for i := range hosts {
 		h := hosts[(from+i)%len(hosts)]
-		if !h.takes(spec) {
+		if !h.fits(spec, want) {
 			continue
 		}
-		if load := h.load(t, spec); found == nil || load < lowest {
+		if load := h.load(t, want); found == nil || load < lowest {
 			found, lowest = h, load
 		}
 		if seen++; seen == enough {
@@ -207,7 +213,7 @@ func (s *snapshot) nowhere(x *index, spec *cluster.Spec) string {
 	if more := len(x.all) - len(why); more > 0 {
 		why = append(why, fmt.Sprintf("and %d more hosts", more))
 	}
-	r := reserved(spec.Resources, sleepOf(spec))
+	r := wants(spec)
 	need := fmt.Sprintf("no host has %s, %s and %d pids free", r.Memory, cores(r.CPU), r.Pids)
 	for _, label := range slices.Sorted(maps.Keys(spec.Placement.Labels)) {
 		need += fmt.Sprintf(" with %s=%s", label, spec.Placement.Labels[label])

@@ -101,6 +101,9 @@ func (c *change) unitPuts(p *placed, needed map[string]bool) (ops []etcd.Op) {
 			texts, _ = units.Render(*p.rendering.host, p.Placement)
 		}
 		needed[key], c.tenant.units[key] = true, u.sum
+		if ops == nil {
+			ops = make([]etcd.Op, 0, len(p.rendering.sums)+2) // route and placement follow
+		}
 		ops = append(ops, etcd.Put(cluster.UnitKey(p.host, u.name), []byte(texts[i].Text)))
 	}
 	return ops

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +102,38 @@ func exitOf(err error) exit {
 
 // signal reaches this process and no later one of the same pid.
 func (p *process) signal(s unix.Signal) { unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
+
+// terminate asks it to end. The first process of a jail with processes of its
+// own gets no signal that it does not handle (pid_namespaces(7)), so one that
+// has just been executed is asked again until it listens.
+func (p *process) terminate(ctx context.Context) {
+	for ctx.Err() == nil {
+		listens := p.catches(unix.SIGTERM)
+		p.signal(unix.SIGTERM)
+		if listens {
+			return
+		}
+		select {
+		case <-p.exited:
+			return
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// catches reports whether it handles a signal: a bit of SigCgt in
+// /proc/<pid>/status (proc(5)). What can't be read it says yes to.
+func (p *process) catches(s unix.Signal) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/status")
+	if err != nil {
+		return true
+	}
+	_, after, _ := strings.Cut(string(text), "SigCgt:")
+	line, _, _ := strings.Cut(after, "\n")
+	set, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return err != nil || set&(1<<(uint(s)-1)) != 0
+}
 
 // takeSockets duplicates its first n descriptors from firstFD on: the sockets
 // that it was started with.

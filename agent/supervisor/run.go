@@ -223,10 +223,11 @@ func (s *Supervisor) stopService(ctx context.Context, e *entry) error {
 	if p == nil {
 		return nil
 	}
-	p.signal(unix.SIGTERM)
+	ctx, cancel := context.WithTimeout(ctx, e.service.StopTimeout)
+	defer cancel()
+	p.terminate(ctx)
 	select {
 	case <-p.exited:
-	case <-time.After(e.service.StopTimeout):
 	case <-ctx.Done():
 	}
 	p.signal(unix.SIGKILL)

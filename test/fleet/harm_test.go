@@ -115,7 +115,7 @@ func dockerAndDisk(r *rig) {
 		cp -a /var/lib/bulkhead/. /mnt/full/
 		dd if=/dev/zero of=/mnt/full/fill bs=4k 2>/dev/null || true
 		mount --bind /mnt/full /var/lib/bulkhead`)
-	r.hello("single") // a new version, which can't be kept on disk there
+	r.deploy("single", "late", "module.exports = (cb) => cb(null, 'late');") // which can't be kept on disk there
 	l.waitFor(100)
 	journal := func(words string) func() bool {
 		return func() bool {
