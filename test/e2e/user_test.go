@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 )
@@ -15,7 +14,7 @@ func TestOnThisMachineWithTheSupervisor(t *testing.T) {
 func TestOnAHostWithSystemd(t *testing.T) {
 	m := hostWithSystemd(t)
 	steps := []step{{"systemd runs the tenant's units", systemdShowsUnits}}
-	if os.Getenv("BULKHEAD_E2E_SSH") != "" { // a machine with a clock of its own
+	if onVM() {
 		steps = append(steps, step{"the clock jumps", clockJumps})
 	}
 	userDoesAll(t, m, steps...)

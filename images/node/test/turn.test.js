@@ -33,7 +33,9 @@ function findMark(pid, mark) {
 const canRead = process.platform === 'linux' && process.getuid() === 0;
 
 test('the mark names the request in whose synchronous turn the process is', { skip: !canRead && 'needs root' }, async () => {
-  const spin = 'const hold = () => { require("fs").writeSync(1, "in\\n"); const until = Date.now() + 300; while (Date.now() < until); };';
+  // It holds on until we have looked.
+  const dir = fs.mkdtempSync('/tmp/turn-'), looked = `${dir}/looked`;
+  const spin = `const fs = require("fs"); const hold = () => { fs.writeSync(1, "in\\n"); const until = Date.now() + 20000; while (!fs.existsSync(${JSON.stringify(looked)}) && Date.now() < until); };`;
   await using p = await serve(`${spin} module.exports = (ctx, req, res) => {
     if (ctx.query.now) { hold(); res.end(); } else { req.on("data", () => { hold(); }); req.on("end", () => res.end()); } }`);
   const mark = findMark(p.child.pid, p.spare.mark);
@@ -52,12 +54,15 @@ test('the mark names the request in whose synchronous turn the process is', { sk
     const answer = p.client.answer(begin());
     await p.log((l) => l.raw === 'in');
     const seen = mark.read();
+    fs.writeFileSync(looked, '');
     assert.equal(seen, what === 'an id too long' ? 'sync-1'.padEnd(128, 'x') : 'sync-1', what);
     await answer;
     await p.client.sync();
     assert.equal(mark.read(), '', `after ${what}`);
+    fs.rmSync(looked);
   }
   mark.close();
+  fs.rmSync(dir, { recursive: true });
 });
 
 test('the mark begins 16 bytes into a page in every process', { skip: !canRead && 'needs root' }, async () => {
