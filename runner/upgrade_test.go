@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +22,11 @@ import (
 
 // through puts a host proxy before the rig and returns its address.
 func (r *rig) through() string {
+	addr, _ := r.throughProxy()
+	return addr
+}
+
+func (r *rig) throughProxy() (addr string, _ *proxy.Proxy) {
 	r.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	table := proxy.NewTable("h1", log)
@@ -44,7 +48,7 @@ func (r *rig) through() string {
 			r.t.Error(err)
 		}
 	})
-	return ln.Addr().String()
+	return ln.Addr().String(), p
 }
 
 // route has a table say that the rig is acme's, as scheduler and agent would.
@@ -171,8 +175,24 @@ func TestUpgradedRequestsEndWhenTheRunnerDrains(t *testing.T) {
 	r.deploy("ws", wsEcho)
 	c := r.websocket(r.through())
 	r.runner.endUpgraded() // as Drain has it after a while
-	if _, _, err := c.ReadMessage(); err == nil || strings.Contains(err.Error(), "timeout") {
-		t.Fatalf("the connection ends with %v", err)
+	var closed *websocket.CloseError
+	if _, _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != websocket.CloseGoingAway {
+		t.Fatalf("the connection ends with %v, want it to say that the other end goes away", err)
+	}
+	r.awaitCalls("ws", 0)
+}
+
+func TestWebSocketsAreToldThatTheProxyLeaves(t *testing.T) {
+	r := newRig(t, cluster.Limits{})
+	r.deploy("ws", wsEcho)
+	addr, p := r.throughProxy()
+	c := r.websocket(addr)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // its time is over at once
+	_ = p.Shutdown(ctx)
+	var closed *websocket.CloseError
+	if _, _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != websocket.CloseGoingAway {
+		t.Fatalf("the connection ends with %v, want it to say that the other end goes away", err)
 	}
 	r.awaitCalls("ws", 0)
 }
