@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,9 @@ func (r *rig) through() string {
 	return addr
 }
 
-func (r *rig) throughProxy() (addr string, _ *proxy.Proxy) {
+// throughProxy returns what ends the proxy in so much time, too; the test's end
+// does.
+func (r *rig) throughProxy() (addr string, leave func(time.Duration) error) {
 	r.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	table := proxy.NewTable("h1", log)
@@ -41,14 +44,21 @@ func (r *rig) throughProxy() (addr string, _ *proxy.Proxy) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ln) }()
+	var once sync.Once
+	leave = func(within time.Duration) (err error) {
+		once.Do(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), within)
+			defer cancel()
+			err = errors.Join(p.Shutdown(ctx), <-done)
+		})
+		return err
+	}
 	r.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := errors.Join(p.Shutdown(ctx), <-done); err != nil {
+		if err := leave(time.Second); err != nil {
 			r.t.Error(err)
 		}
 	})
-	return ln.Addr().String(), p
+	return ln.Addr().String(), leave
 }
 
 // route has a table say that the rig is acme's, as scheduler and agent would.
@@ -185,11 +195,11 @@ func TestUpgradedRequestsEndWhenTheRunnerDrains(t *testing.T) {
 func TestWebSocketsAreToldThatTheProxyLeaves(t *testing.T) {
 	r := newRig(t, cluster.Limits{})
 	r.deploy("ws", wsEcho)
-	addr, p := r.throughProxy()
+	addr, leave := r.throughProxy()
 	c := r.websocket(addr)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // its time is over at once
-	_ = p.Shutdown(ctx)
+	if err := leave(10 * time.Millisecond); err != nil { // it has hardly any time left
+		t.Error(err)
+	}
 	var closed *websocket.CloseError
 	if _, _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != websocket.CloseGoingAway {
 		t.Fatalf("the connection ends with %v, want it to say that the other end goes away", err)
