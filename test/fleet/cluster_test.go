@@ -39,6 +39,7 @@ func TestFleet(t *testing.T) {
 	}{
 		{"two replicas serve from two hosts", twoReplicas},
 		{"every proxy serves every tenant", everyProxy},
+		{"a tenant that is busy gets more instances", busyTenant},
 		{"certificates let in to what is theirs", denials},
 		{"a drained host loses nothing", drained},
 		{"a part that is killed is missed by nobody", killed},

@@ -160,3 +160,20 @@ func (r *rig) tries(c *clientv3.Client, key string, write bool) error {
 	_, err := c.Get(r.t.Context(), key, clientv3.WithPrefix())
 	return err
 }
+
+// busyTenant has more requests in flight than one instance is to have.
+func busyTenant(r *rig) {
+	r.put("busy", `, "replicas": {"min": 1, "max": 3, "concurrency": 4}`)
+	r.awaitServing("busy", 1)
+	r.deploy("busy", "slow", `module.exports = (cb) => setTimeout(() => cb(null, 'at last'), 1000);`)
+	began := time.Now()
+	l := load.Start(r.t.Context(), load.Options{Proxies: r.proxies, Calls: []load.Call{{Path: "/busy/slow", Token: r.token("busy"), Want: "at last"}}, Every: 50 * time.Millisecond})
+	defer l.Stop()
+	hosts := slices.Compact(r.awaitServing("busy", 3))
+	r.t.Logf("20 requests in flight, 4 an instance: three instances after %s, on %v", time.Since(began).Round(100*time.Millisecond), hosts)
+	if len(hosts) < 2 {
+		r.t.Errorf("all three are on %v", hosts)
+	}
+	r.none(l)
+	r.Bulkhead("tenant", "rm", "busy", "--purge")
+}
