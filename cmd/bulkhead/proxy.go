@@ -19,6 +19,10 @@ import (
 // proxyHold is how long a request waits for an instance that starts.
 const proxyHold = 30 * time.Second
 
+// leavingFile is there, in the proxy's directory, while it is to say that it is
+// leaving.
+const leavingFile = "leaving"
+
 // proxyDrain bounds how long requests in flight hold up the proxy's end; its
 // unit kills it after 60 s.
 const proxyDrain = 55 * time.Second
@@ -99,7 +103,7 @@ func (o *proxyFlags) flags(cmd *cobra.Command) {
 
 // options checks that what belongs together comes together.
 func (o *proxyFlags) options() (proxy.Options, error) {
-	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave}
+	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Leaving: filepath.Join(o.state, leavingFile)}
 	if err := together("--tls-cert and --tls-key", o.tlsCert, o.tlsKey); err != nil {
 		return p, err
 	}
