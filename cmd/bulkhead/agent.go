@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/agent/docker"
+	"bulkhead/agent/fleetlock"
 	"bulkhead/internal/etcd"
 )
 
@@ -22,6 +23,7 @@ type agentOptions struct {
 	hostOptions
 	imageFile           string // archive with the image, for a Docker that lacks it
 	proxyCert, proxyKey string // the proxy's own certificate for etcd
+	lock                string // where this machine's own updates ask for their turn
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -46,6 +48,7 @@ instances and proxy as they are, for the next agent to take over.`,
 	f.StringVar(&o.imageFile, "image-file", "", "file: an archive with the image, loaded when Docker lacks it")
 	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
 	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")
+	f.StringVar(&o.lock, "lock", "127.0.0.1:8090", "address on loopback where this machine's own updates ask for their turn to reboot (the FleetLock protocol); empty: nowhere")
 	return cmd
 }
 
@@ -56,6 +59,9 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	}
 	if (o.proxyCert == "") != (o.proxyKey == "") {
 		return fail(exitUsage, "give both --proxy-cert and --proxy-key, or neither", "a certificate and its key come together: only one is given")
+	}
+	if err := checkLoopback("--lock", o.lock); err != nil {
+		return err
 	}
 	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
@@ -82,11 +88,11 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err := startProxy(ctx, o.hostOptions, host, services, a.proxyOverNetwork(o)); err != nil {
 		return err
 	}
-	return runAgent(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log})
+	return runAgent(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log}, o.lock)
 }
 
 // runAgent runs the agent alone, and tells systemd how it is.
-func runAgent(ctx context.Context, p parts) error {
+func runAgent(ctx context.Context, p parts, lock string) error {
 	ag, err := p.newAgent()
 	if err != nil {
 		return err
@@ -96,6 +102,12 @@ func runAgent(ctx context.Context, p parts) error {
 	defer work.Wait()
 	defer cancel()
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
+	if lock != "" {
+		work.Go(func() {
+			turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
+			answerUpdates(ctx, turn, lock, p.log.With("part", "fleetlock"))
+		})
+	}
 	work.Go(func() {
 		select {
 		case <-ag.Ready():
