@@ -23,6 +23,7 @@ func (a *Agent) useImage(ctx context.Context, o cluster.Order) error {
 	if err := a.haveImage(ctx, o); err != nil {
 		return err
 	}
+	// Until then instances of the image before find blank cells of theirs.
 	before := a.image.Swap(&o.Image)
 	a.poke()
 	wait, cancel := context.WithTimeout(ctx, stockPatience)

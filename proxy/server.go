@@ -43,6 +43,9 @@ type Options struct {
 	// Leaving is a file; while it is there, the proxy says that it is not
 	// ready, and serves as ever. Empty: there is none.
 	Leaving string
+	// Images is the socket at which this host's agent answers other hosts that
+	// want an image; empty: none do.
+	Images string
 
 	Peers *PeerFiles        // for other hosts' proxies; nil: this host serves alone
 	TLS   *CertificateFiles // for clients

@@ -43,14 +43,14 @@ type Cells struct {
 	making  int
 	refused time.Time // no cell is made before
 	pause   time.Duration
-	failure error         // of the last cell that could not be made, if none was since
-	grown   chan struct{} // closed and replaced when a cell was made, or could not be
-	changed chan struct{} // wakes Keep
+	failing map[string]failing // by image; none that a cell was made of since
+	grown   chan struct{}      // closed and replaced when a cell was made, or could not be
+	changed chan struct{}      // wakes Keep
 }
 
 // Open finds the cells that an earlier agent left.
 func Open(cfg Config) (*Cells, error) {
-	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1), grown: make(chan struct{})}
+	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1), failing: map[string]failing{}, grown: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
 		return nil, fmt.Errorf("cannot open cells: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"bulkhead/agent/docker"
 	"bulkhead/agent/fleetlock"
+	"bulkhead/agent/images"
 	"bulkhead/internal/etcd"
 )
 
@@ -24,6 +26,7 @@ type agentOptions struct {
 	imageFile           string // archive with the image, for a Docker that lacks it
 	proxyCert, proxyKey string // the proxy's own certificate for etcd
 	lock                string // where this machine's own updates ask for their turn
+	artifacts           string // URL of where images and releases are
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -48,6 +51,7 @@ instances and proxy as they are, for the next agent to take over.`,
 	f.StringVar(&o.imageFile, "image-file", "", "file: an archive with the image, loaded when Docker lacks it")
 	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
 	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")
+	f.StringVar(&o.artifacts, "artifacts", "", "URL of the directory with images (image-<id>.tar) and releases (release-<digest>.json) that the host may be told to have; empty: images come from other hosts only")
 	f.StringVar(&o.lock, "lock", "127.0.0.1:8090", "address on loopback where this machine's own updates ask for their turn to reboot (the FleetLock protocol); empty: nowhere")
 	return cmd
 }
@@ -73,7 +77,14 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	defer engine.Close()
-	if err := loadImage(ctx, engine, o.image, o.imageFile, log); err != nil {
+	ordered, err := o.orderedImage(ctx, engine, log)
+	if err != nil {
+		return err
+	}
+	provisioned := o.image
+	if ordered != "" {
+		o.image = ordered
+	} else if err := loadImage(ctx, engine, o.image, o.imageFile, log); err != nil {
 		return err
 	}
 	host, err := thisHost(ctx, o.hostOptions, engine)
@@ -85,10 +96,18 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	defer closeServices()
+	if err := imagesDir(o.run); err != nil {
+		return err
+	}
+	fetcher, err := o.fetcher(engine, provisioned, log.With("part", "images"))
+	if err != nil {
+		return err
+	}
 	if err := startProxy(ctx, o.hostOptions, host, services, a.proxyOverNetwork(o)); err != nil {
 		return err
 	}
-	return runAgent(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log}, o.lock)
+	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
+	return runAgent(ctx, p, o.lock)
 }
 
 // runAgent runs the agent alone, and tells systemd how it is.
@@ -102,6 +121,7 @@ func runAgent(ctx context.Context, p parts, lock string) error {
 	defer work.Wait()
 	defer cancel()
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
+	work.Go(func() { giveImages(ctx, p.run, p.engine, p.log.With("part", "images")) })
 	if lock != "" {
 		work.Go(func() {
 			turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
@@ -188,6 +208,10 @@ func (a *app) proxyOverNetwork(o agentOptions) proxyWay {
 			way.args = append(way.args, f.flag, f.file)
 			way.files = append(way.files, f.file)
 		}
+	}
+	if *o.files["peer-cert"] != "" {
+		way.args = append(way.args, "--images", images.Socket(o.run))
+		way.files = append(way.files, filepath.Dir(images.Socket(o.run)))
 	}
 	return way
 }
