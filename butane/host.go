@@ -2,10 +2,12 @@ package butane
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -118,6 +120,7 @@ func (h *host) worker() error {
 	h.Units = append(h.Units, unit{Name: "docker.service", DropIn: dropIn, Enable: true})
 	return h.all(map[string]string{
 		"/etc/docker/daemon.json":                              "daemon.json",
+		"/etc/systemd/system/bulkhead-action-reboot.service":   "bulkhead-action-reboot.service",
 		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
 		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",
 	}, "bulkhead-agent.service")
@@ -219,6 +222,20 @@ func (h *host) Etcd() string { return strings.Join(h.Fleet.Endpoints(), ",") }
 
 // PeerAddress is where this host's proxy listens for others.
 func (h *host) PeerAddress() string { return h.Fleet.PeerAddress(h.Host) }
+
+// Lock is where this host's agent answers its machine's updates: the address
+// that they are told to ask at, if it is one of loopback; else somebody else
+// answers them.
+func (h *host) Lock() string {
+	u, err := url.Parse(h.Fleet.Update.Lock)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+}
 
 // Labels are the host's labels as flags take them, sorted.
 func (h *host) Labels() []string {
