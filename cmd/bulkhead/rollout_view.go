@@ -26,7 +26,6 @@ type rolloutView struct {
 	Hosts   []rolloutHost         `json:"hosts"`
 
 	revision, created int64
-	order             []string
 }
 
 // rolloutHost is a host's way through it.
