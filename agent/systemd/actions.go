@@ -136,3 +136,17 @@ func (s *Systemd) action(ctx context.Context, name string) (action, error) {
 	a.began = time.UnixMicro(int64(micros))
 	return a, nil
 }
+
+// RestartSoon has those units restarted that run, and does not wait.
+func (s *Systemd) RestartSoon(ctx context.Context, names ...string) error {
+	conn, err := s.connection(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := conn.TryRestartUnitContext(ctx, name, "replace", nil); err != nil && !noSuchUnit(err) {
+			return fmt.Errorf("cannot restart unit %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -107,6 +107,7 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
+	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
 	return runAgent(ctx, p, o.lock)
 }
 

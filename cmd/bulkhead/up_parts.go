@@ -30,6 +30,7 @@ type parts struct {
 	step       func(string)
 	etcdFailed <-chan error
 	fetch      func(context.Context, cluster.Order) error // an image that Docker lacks
+	releases   orders.Releases
 }
 
 // newAgent makes the host's agent.
@@ -38,7 +39,7 @@ func (p parts) newAgent() (*agent.Agent, error) {
 		Host: p.host, Etcd: p.etcd, Services: p.services, Engine: p.engine,
 		Pool: cells.Pool{Min: p.pool, Max: max(p.pool, maxPool)}, Log: p.log.With("part", "agent"),
 		Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
-		Fetch: p.fetch,
+		Fetch: p.fetch, Releases: p.releases,
 	}
 	if actions, ok := p.services.(orders.Actions); ok {
 		c.Actions = actions
