@@ -56,7 +56,7 @@ func article(kind string) string {
 
 // object reads the members of n by the fields known at path.
 func (r *reader) object(path string, n node, fields ...field) {
-	if !r.is(path, n, "object", "an object: {…}") {
+	if !r.is(path, n, "object", fmt.Sprintf("an object: {%q: …}", fields[0].name)) {
 		return
 	}
 	seen := map[string]bool{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"bulkhead/internal/frames"
@@ -25,10 +26,20 @@ type inbound struct {
 	dirty  []*relay // have queued frames for their instance; the reader's own
 }
 
+// Limits of connections from other hosts' proxies. A proxy has one, and those
+// before it that still carry requests: a new one each peerAge. Of more the
+// oldest is closed, so that a host that was taken over takes no more than its
+// share of our memory, and one that is as it should be loses a raw connection
+// that is days old.
+const (
+	peerConns    = 32   // of one host
+	peerGreeting = 4096 // of anybody, who has not shown a certificate yet
+)
+
 // inbounds are all connections from other hosts' proxies.
 type inbounds struct {
 	mu     sync.Mutex
-	all    map[*inbound]struct{}
+	of     map[string][]*inbound // by host, the oldest first
 	closed bool
 	work   sync.WaitGroup
 }
@@ -40,19 +51,26 @@ func (p *Proxy) ServePeers(ln net.Listener) error {
 	}
 	stop := context.AfterFunc(p.closing, func() { ln.Close() })
 	defer stop()
+	greeting := make(chan struct{}, peerGreeting)
 	for {
-		raw, err := ln.Accept()
+		raw, err := p.accept(ln)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
 			return fmt.Errorf("cannot serve other hosts: %w", err)
 		}
-		p.inbounds.work.Go(func() { p.servePeer(raw) })
+		select {
+		case greeting <- struct{}{}:
+			p.inbounds.work.Go(func() { p.servePeer(raw, func() { <-greeting }) })
+		default:
+			raw.Close()
+		}
 	}
 }
 
-func (p *Proxy) servePeer(raw net.Conn) {
+// servePeer serves one connection; it calls known once it knows whose it is.
+func (p *Proxy) servePeer(raw net.Conn, known func()) {
 	log := p.opts.Log.With("address", raw.RemoteAddr().String())
 	if err := hardenTCP(raw); err != nil {
 		log.Warn("another proxy's connection may outlive it", "error", err)
@@ -62,6 +80,7 @@ func (p *Proxy) servePeer(raw net.Conn) {
 		protocols = append(protocols, imagesProtocol)
 	}
 	conn, host, protocol, err := p.peerTLS.accept(p.ctx, raw, protocols...)
+	known()
 	if err != nil {
 		log.Warn("refused a connection that should be another proxy's", "error", err)
 		return
@@ -85,30 +104,43 @@ func (p *Proxy) servePeer(raw net.Conn) {
 	}
 }
 
+// add takes a connection in, and returns false if none is taken any more.
 func (is *inbounds) add(in *inbound) bool {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	if is.all == nil {
-		is.all = map[*inbound]struct{}{}
+	if is.closed {
+		return false
 	}
-	if !is.closed {
-		is.all[in] = struct{}{}
+	if is.of == nil {
+		is.of = map[string][]*inbound{}
 	}
-	return !is.closed
+	theirs := append(is.of[in.host], in)
+	if len(theirs) > peerConns {
+		in.p.opts.Log.Warn("another proxy has too many connections: closing its oldest", "host", in.host, "most", peerConns)
+		theirs[0].conn.Close()
+		theirs = slices.Delete(theirs, 0, 1)
+	}
+	is.of[in.host] = theirs
+	return true
 }
 
 func (is *inbounds) remove(in *inbound) {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	delete(is.all, in)
+	is.of[in.host] = slices.DeleteFunc(is.of[in.host], func(other *inbound) bool { return other == in })
+	if len(is.of[in.host]) == 0 {
+		delete(is.of, in.host)
+	}
 }
 
 // each calls f for every connection.
 func (is *inbounds) each(f func(*inbound)) {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	for in := range is.all {
-		f(in)
+	for _, theirs := range is.of {
+		for _, in := range theirs {
+			f(in)
+		}
 	}
 }
 

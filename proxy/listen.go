@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // handshakeTime bounds how long a client may take to agree on TLS.
@@ -67,7 +70,7 @@ func (p *Proxy) ServeTLS(ln net.Listener) error {
 func (p *Proxy) acceptTLS(ln net.Listener, one, two *queue) error {
 	places := make(chan struct{}, maxConns)
 	for {
-		raw, err := ln.Accept()
+		raw, err := p.accept(ln)
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return nil
@@ -84,6 +87,30 @@ func (p *Proxy) acceptTLS(ln net.Listener, one, two *queue) error {
 		go p.shake(conn, one, two)
 	}
 }
+
+// acceptAgain is how long to wait when there is no room for a connection.
+const acceptAgain = 100 * time.Millisecond
+
+// accept takes the next connection. That one could not be taken for want of
+// file descriptors or memory, or was gone already, ends no listener: others
+// would suffer for what some client does.
+func (p *Proxy) accept(ln net.Listener) (net.Conn, error) {
+	for {
+		c, err := ln.Accept()
+		if err == nil || !slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) }) {
+			return c, err
+		}
+		p.opts.Log.Warn("cannot take a connection, trying again", "error", err)
+		select {
+		case <-time.After(acceptAgain):
+		case <-p.closing.Done():
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+// passing are errors of accept(2) that do not last.
+var passing = []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EPROTO}
 
 // shake agrees on TLS with a client and hands it on by the protocol that it
 // speaks.

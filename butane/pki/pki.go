@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"bulkhead/cluster"
@@ -38,8 +39,22 @@ type Change struct {
 	Reason string
 }
 
+// Exists reports whether a directory holds any of a cluster's authorities.
+func Exists(dir string) bool {
+	return slices.ContainsFunc(authorities, func(name string) bool { return there(filepath.Join(dir, name+".crt")) })
+}
+
+var authorities = []string{EtcdCA, EtcdPeerCA, PeerCA}
+
+func there(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
 // Open opens a directory, and makes it and its authorities if they aren't
-// there. It refuses one that others than its owner can read.
+// there. It refuses one that others than its owner can read, and an authority
+// of which half is missing: another in its place would know no certificate that
+// is in use.
 func Open(dir string) (*Directory, error) { return open(dir, time.Now) }
 
 func open(dir string, now func() time.Time) (*Directory, error) {
@@ -54,10 +69,14 @@ func open(dir string, now func() time.Time) (*Directory, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("cannot keep keys in %s: its mode is %o, so others can look in; want 700 (chmod 700 %s)", dir, info.Mode().Perm(), dir)
 	}
-	for _, name := range []string{EtcdCA, EtcdPeerCA, PeerCA} {
+	for _, name := range authorities {
 		p, err := d.read(name)
-		if errors.Is(err, fs.ErrNotExist) {
+		path := filepath.Join(dir, name)
+		switch crt, key := there(path+".crt"), there(path+".key"); {
+		case !crt && !key:
 			p, err = d.makeAuthority(name)
+		case !crt || !key:
+			err = fmt.Errorf("cannot use authority %s: of %s.crt and .key one is missing: restore it from a backup, or remove both to have another made and then every certificate anew", name, path)
 		}
 		if err != nil {
 			return nil, err

@@ -143,6 +143,32 @@ func TestOthersCannotLookIn(t *testing.T) {
 	}
 }
 
+func TestAuthorityOfWhichHalfIsMissingIsNotReplaced(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	if Exists(dir) {
+		t.Error("it is there before it is made")
+	}
+	ensure(t, at(t, dir, 0), testFleet())
+	if !Exists(dir) {
+		t.Error("it is not there")
+	}
+	for _, ending := range []string{".key", ".crt"} {
+		file := filepath.Join(dir, EtcdCA+ending)
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+			t.Errorf("without %s: %v", file, err)
+		}
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(dir); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListSaysWhenEachExpires(t *testing.T) {
 	d := at(t, filepath.Join(t.TempDir(), "pki"), 0)
 	ensure(t, d, testFleet())

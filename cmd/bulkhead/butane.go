@@ -99,7 +99,7 @@ serves: hosts refuse others.`,
 func (o *butaneOptions) pkiFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.cluster, "cluster", "cluster.yaml", "file: the cluster's; - is standard input")
-	f.StringVar(&o.pki, "pki", "pki", "directory of the cluster's certificates, made if absent")
+	f.StringVar(&o.pki, "pki", "pki", "directory of the cluster's certificates; butane render makes it")
 }
 
 // rendered is what was made for one host.
@@ -110,7 +110,7 @@ type rendered struct {
 }
 
 func (a *app) butaneRender(_ context.Context, o butaneOptions) error {
-	fleet, dir, err := a.certified(o)
+	fleet, dir, err := a.certified(o, true)
 	if err != nil {
 		return err
 	}
@@ -155,8 +155,12 @@ func (a *app) butaneRender(_ context.Context, o butaneOptions) error {
 }
 
 // certified reads cluster.yaml and makes the certificates that it calls for.
-func (a *app) certified(o butaneOptions) (cluster.Fleet, *pki.Directory, error) {
+// Authorities are made only for a cluster that is to be.
+func (a *app) certified(o butaneOptions, begins bool) (cluster.Fleet, *pki.Directory, error) {
 	fleet, err := a.readFleet(o.cluster)
+	if err == nil && !begins {
+		err = certificatesIn(o.pki)
+	}
 	if err != nil {
 		return fleet, nil, err
 	}
@@ -169,6 +173,15 @@ func (a *app) certified(o butaneOptions) (cluster.Fleet, *pki.Directory, error) 
 		a.note("certificate %s made: %s", c.Name, c.Reason)
 	}
 	return fleet, dir, err
+}
+
+// certificatesIn refuses a directory that is not a cluster's: in a wrong one
+// all would seem well.
+func certificatesIn(dir string) error {
+	if pki.Exists(dir) {
+		return nil
+	}
+	return fail(exitNotFound, "name the directory that bulkhead butane render has made: --pki DIR", "there are no certificates of a cluster in %s", dir)
 }
 
 func chooseHosts(fleet cluster.Fleet, names []string) ([]cluster.FleetHost, error) {

@@ -30,6 +30,9 @@ func newPKIShow(a *app) *cobra.Command {
 		Example: `  bulkhead pki show --pki pki`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := certificatesIn(dir); err != nil {
+				return err
+			}
 			d, err := pki.Open(dir)
 			if err != nil {
 				return err
@@ -51,7 +54,7 @@ func newPKIShow(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&dir, "pki", "pki", "directory of the cluster's certificates, made if absent")
+	cmd.Flags().StringVar(&dir, "pki", "pki", "directory of the cluster's certificates")
 	return cmd
 }
 
@@ -66,7 +69,7 @@ does so too; what runs already gets them by "bulkhead pki pack".`,
 		Example: `  bulkhead pki renew --cluster cluster.yaml --pki pki`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, _, err := a.certified(o)
+			_, _, err := a.certified(o, false)
 			return err
 		},
 	}
@@ -86,7 +89,7 @@ owners and modes, to be unpacked at its root.`,
   ssh core@10.0.0.1 sudo systemctl restart bulkhead-etcd bulkhead-scheduler bulkhead-agent bulkhead-proxy`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			fleet, dir, err := a.certified(o)
+			fleet, dir, err := a.certified(o, false)
 			if err != nil {
 				return err
 			}

@@ -86,6 +86,8 @@ func TestButaneRenderAndPack(t *testing.T) {
 		{"a host that isn't there", append(render, "--host", "h9"), exitNotFound, `no host "h9"`},
 		{"artifacts that aren't there", append(render, "--host", "h1", "--artifacts", dir), exitNotFound, "image.tar"},
 		{"no file", []string{"pki", "renew", "--cluster", dir + "/none", "--pki", pki}, exitNotFound, "there is no file"},
+		{"certificates elsewhere", []string{"pki", "show", "--pki", dir + "/none"}, exitNotFound, "no certificates of a cluster"},
+		{"a host's certificates elsewhere", []string{"pki", "pack", "--cluster", file, "--host", "h2", "--pki", dir + "/none"}, exitNotFound, "no certificates of a cluster"},
 	} {
 		if code, _, said := do(c.args...); code != c.code || !strings.Contains(said, c.want) {
 			t.Errorf("%s: exit code %d: %s", c.sentence, code, said)

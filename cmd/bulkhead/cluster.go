@@ -83,6 +83,9 @@ func (a *app) clusterApply(ctx context.Context, file string) error {
 		Gone      []string          `json:"inventory_removed,omitempty"`
 		Users     etcd.AccessChange `json:"users"`
 	}{fleet.Name, changed, gone, access}
+	if trusted := uncapped(fleet); len(trusted) > 0 {
+		a.note("no caps are set for %s: whatever room such a host claims to have is believed, so that one which was taken over can draw every tenant that is placed anew; set caps in %s", strings.Join(trusted, ", "), file)
+	}
 	return a.say(result, func(w io.Writer) {
 		quiet := true
 		for _, line := range []struct {
@@ -103,6 +106,18 @@ func (a *app) clusterApply(ctx context.Context, file string) error {
 			fmt.Fprintf(w, "cluster %s is as %s says\n", fleet.Name, file)
 		}
 	})
+}
+
+// uncapped are the hosts whose own word on how much room they have is all that
+// counts.
+func uncapped(fleet cluster.Fleet) []string {
+	var names []string
+	for _, h := range fleet.Workers() {
+		if h.Caps.Memory == 0 || h.Caps.CPU == 0 || h.Caps.Pids == 0 {
+			names = append(names, h.Name)
+		}
+	}
+	return names
 }
 
 // applyInventory writes what the operator says of each host, and removes what

@@ -57,7 +57,7 @@ func (a *app) fail(err error) int {
 		fmt.Fprintln(a.stdio.err, string(data))
 		return f.code
 	}
-	fmt.Fprintln(a.stdio.err, "bulkhead:", err)
+	fmt.Fprintln(plainWriter{a.stdio.err}, "bulkhead:", err)
 	if f.hint != "" {
 		fmt.Fprintln(a.stdio.err, "  →", f.hint)
 	}

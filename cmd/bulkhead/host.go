@@ -155,7 +155,7 @@ func hostTable(w io.Writer, list []hostView) {
 func words(labels map[string]string) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		all = append(all, name+"="+labels[name])
+		all = append(all, printable(name+"="+labels[name]))
 	}
 	return strings.Join(all, ",")
 }
@@ -223,17 +223,17 @@ func (s *standing) waits() string {
 
 func hostText(w io.Writer, h *hostView, here []placement) {
 	fmt.Fprintf(w, "Host       %s\n", h.Name)
-	fmt.Fprintf(w, "State      %s %s\n", h.State, h.Reason)
+	fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("State      %s %s", h.State, printable(h.Reason))))
 	fmt.Fprintf(w, "Room       %s of %s, %.4g of %.4g cores, %d of %d pids used\n",
 		short(h.Used.Memory), short(h.Capacity.Memory), h.Used.CPU, h.Capacity.CPU, h.Used.Pids, h.Capacity.Pids)
 	fmt.Fprintf(w, "Labels     %s\n", dash(words(h.Labels)))
-	fmt.Fprintf(w, "Address    %s\n", dash(h.Address))
+	fmt.Fprintf(w, "Address    %s\n", dash(printable(h.Address)))
 	fmt.Fprintf(w, "Versions   %s\n", dash(words(h.Versions)))
 	if h.Distrust != nil {
 		fmt.Fprintf(w, "Distrusted until %s: %s\n", h.Distrust.Until.Local().Format(time.DateTime), h.Distrust.Reason)
 	}
 	for _, p := range here {
-		fmt.Fprintf(w, "Instance   %s: %s %s\n", p.Name, p.Phase, p.Reason)
+		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("Instance   %s: %s %s", p.Name, p.Phase, printable(p.Reason))))
 		if h.Drain != nil && p.Waits != "" {
 			fmt.Fprintf(w, "             %s\n", p.Waits)
 		}

@@ -81,3 +81,27 @@ func TestStatusSaysThatHostsVanished(t *testing.T) {
 	}
 	s.says("2 of 3 hosts vanished at once", "status")
 }
+
+// A host that was taken over says what it likes, to whoever looks.
+func TestWhatAHostSaysDrivesNoTerminal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	evil := "\x1b[2J\x1b]0;mine\a\u009b1m\nHost       h2\tx\r"
+	host, _ := json.Marshal(cluster.Host{Name: "h1", Init: evil, Address: evil, Labels: map[string]string{evil: evil}, Versions: map[string]string{"os": evil}})
+	placed, _ := json.Marshal(cluster.Placement{Tenant: "acme", Instance: "acme.0"})
+	instance, _ := json.Marshal(cluster.Instance{Tenant: "acme", Instance: "acme.0", Host: "h1", Phase: cluster.Failed, Reason: evil})
+	for key, value := range map[string][]byte{
+		cluster.HostKey("h1"): host, cluster.PlacementKey("h1", "acme.0"): placed, cluster.InstanceKey("h1", "acme.0"): instance,
+		cluster.CordonKey("h1"): []byte(evil),
+	} {
+		if _, err := s.cli.Put(t.Context(), key, string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"status"}, {"host", "list"}, {"host", "show", "h1"}, {"tenant", "show", "acme"}} {
+		out := s.must(args...)
+		if !strings.Contains(out, "mine") || strings.ContainsAny(out, "\x1b\a\r\u009b") || strings.Contains(out, "\nHost       h2") {
+			t.Errorf("%q: %q", args, out)
+		}
+	}
+}

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -111,20 +109,6 @@ func (a *app) logs(ctx context.Context, q logQuery) error {
 		a.note("no such lines are kept on this host; where the tenant runs: bulkhead tenant show %s", q.tenant)
 	}
 	return err
-}
-
-// printable shows control characters instead of sending them: what tenants
-// write must not drive the operator's terminal, nor look like another line.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == '\t' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-	}
-	return b.String()
 }
 
 func (a *app) sayLine(l logLine) {

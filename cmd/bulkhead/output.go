@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // say prints value as JSON, or else whatever text does.
@@ -17,14 +19,43 @@ func (a *app) say(value any, text func(w io.Writer)) error {
 		e.SetEscapeHTML(false)
 		return e.Encode(value)
 	}
-	text(a.out)
+	text(plainWriter{a.out})
 	return nil
+}
+
+// printable shows control characters instead of sending them: what tenants and
+// hosts say must not drive the operator's terminal, nor look like another line.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\t' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
+}
+
+// plainWriter passes lines on, each printable.
+type plainWriter struct{ io.Writer }
+
+// Write takes whole characters.
+func (w plainWriter) Write(p []byte) (int, error) {
+	lines := strings.Split(string(p), "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	if _, err := io.WriteString(w.Writer, strings.Join(lines, "\n")); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // note tells a person what happens meanwhile; JSON readers get only results.
 func (a *app) note(format string, args ...any) {
 	if a.output == "text" {
-		fmt.Fprintf(a.stdio.err, format+"\n", args...)
+		fmt.Fprintf(plainWriter{a.stdio.err}, format+"\n", args...)
 	}
 }
 
@@ -32,6 +63,9 @@ func (a *app) note(format string, args ...any) {
 func table(w io.Writer, rows [][]string) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = strings.ReplaceAll(printable(cell), "\t", " ")
+		}
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
 	tw.Flush()

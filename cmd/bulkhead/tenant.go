@@ -152,7 +152,7 @@ func tenantText(w io.Writer, s *standing, spec *cluster.Spec) {
 		}
 	}
 	for _, i := range s.Instances {
-		fmt.Fprintf(w, "Instance   %s on %s: %s %s\n", i.Name, i.Host, i.Phase, i.Reason)
+		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("Instance   %s on %s: %s %s", i.Name, i.Host, i.Phase, printable(i.Reason))))
 	}
 	fmt.Fprintf(w, "Functions  %s\n", dash(strings.Join(s.Functions, ", ")))
 	if spec != nil {

@@ -124,7 +124,7 @@ func TestLeavingClientFinishesItsStreams(t *testing.T) {
 	})
 }
 
-func TestEndOfAStreamIsQueuedHoweverMuchWaits(t *testing.T) {
+func TestEndOfAStreamIsQueuedAlthoughTooMuchWaits(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	c := NewConn(near, "proxy")
@@ -137,5 +137,38 @@ func TestEndOfAStreamIsQueuedHoweverMuchWaits(t *testing.T) {
 	}
 	if err := c.QueueFrame(Frame{Type: TypeData, Stream: 1}); !errors.Is(err, ErrBacklog) {
 		t.Errorf("more of it: %v", err)
+	}
+}
+
+// whoRefuses ends every stream that is opened.
+type whoRefuses struct{ conn *Conn }
+
+func (w whoRefuses) Idle() { w.conn.Flush() }
+
+func (w whoRefuses) Frame(f Frame) error {
+	if f.Type == TypeRequest {
+		w.conn.QueueReset(f.Stream, CodeRefused, "nobody of that name is here")
+	}
+	return nil
+}
+
+func TestPeerThatAsksAndNeverReadsLosesItsConnection(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	c := NewConn(near, "proxy")
+	served := make(chan error, 1)
+	go func() { served <- c.Serve(whoRefuses{c}) }()
+	ask := AppendHello(nil, "proxy")
+	for id := range uint32(1000) {
+		ask = Append(ask, Frame{Type: TypeRequest, End: true, Stream: id + 1, Payload: Request{Method: []byte("GET")}.AppendHead(nil)})
+	}
+	asked := 0
+	for _, err := far.Write(ask); err == nil; _, err = far.Write(ask[len(AppendHello(nil, "proxy")):]) {
+		if asked += 1000; asked > 1_000_000 {
+			t.Fatal("a million answers wait, and it may still ask")
+		}
+	}
+	if err := <-served; !errors.Is(err, ErrBacklog) {
+		t.Errorf("the connection ended with %v, want %v", err, ErrBacklog)
 	}
 }

@@ -24,6 +24,10 @@ var ErrClosed = errors.New("frames: connection closed")
 // it has no Backlog of its own.
 const MaxBacklog = 8 << 20
 
+// resetRoom is how many bytes of ends of streams may wait beyond that: those of
+// some ten thousand streams.
+const resetRoom = 2 << 20
+
 // Bytes that wait are in buffers of some chunkSize, which all connections share:
 // one buffer for all would grow with the backlog, by copying, and be thrown
 // away afterwards.
@@ -93,11 +97,16 @@ func (c *Conn) Queue(append func(dst []byte) []byte) error {
 	return c.queue(append)
 }
 
-// QueueReset queues the end of a stream, however much waits: whoever has sent
-// nothing more because too much does must be able to say so.
+// QueueReset queues the end of a stream, although too much waits: whoever has
+// sent nothing more because of that must be able to say so. A peer that asks
+// for more of them than resetRoom holds, and reads none, loses the connection:
+// it asks for free, and they would fill our memory.
 func (c *Conn) QueueReset(stream uint32, code Code, reason string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err == nil && c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog)+resetRoom {
+		c.fail(ErrBacklog)
+	}
 	return c.queue(func(dst []byte) []byte { return AppendReset(dst, stream, code, reason) })
 }
 
@@ -237,8 +246,11 @@ func (c *Conn) Serve(h Handler) error {
 		c.Send(func(dst []byte) []byte { return AppendReset(dst, 0, CodeProtocol, err.Error()) })
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.fail(ErrClosed)
-	c.mu.Unlock()
+	if errors.Is(c.err, ErrBacklog) {
+		return c.err // what reading met is that we hung up
+	}
 	return err
 }
 

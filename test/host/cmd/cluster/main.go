@@ -96,13 +96,19 @@ func up(ctx context.Context, f *fleet.Fleet, hosts int) error {
 	if err := fleet.Up(ctx, f, hosts); err != nil {
 		return err
 	}
-	fmt.Printf("\nCluster %s is up: %d hosts on %s. Go on with:\n\n    eval \"$(scripts/cluster env)\"\n", f.Name, len(f.Hosts), f.Subnet)
+	this := "scripts/cluster" // with the flags that name it again
+	flag.Visit(func(g *flag.Flag) {
+		if g.Name != "hosts" {
+			this += " -" + g.Name + " " + g.Value.String()
+		}
+	})
+	fmt.Printf("\nCluster %s is up: %d hosts on %s. Go on with:\n\n    eval \"$(%s env)\"\n", f.Name, len(f.Hosts), f.Subnet, this)
 	for _, line := range []string{
 		"bulkhead status                       # hosts, tenants, instances",
 		"etcdctl member list -w table",
-		"scripts/cluster exec h1 systemctl list-units 'bulkhead*'",
-		"scripts/cluster restart h2            # a host reboots",
-		"scripts/cluster down                  # end all of it",
+		this + " exec h1 systemctl list-units 'bulkhead*'",
+		this + " restart h2            # a host reboots",
+		this + " down                  # end all of it",
 	} {
 		fmt.Println("    " + line)
 	}
