@@ -42,6 +42,7 @@ func TestFleet(t *testing.T) {
 		{"a tenant that is busy gets more instances", busyTenant},
 		{"certificates let in to what is theirs", denials},
 		{"a drained host loses nothing", drained},
+		{"every host is rebooted in turn, and nothing is lost", rebooted},
 		{"a part that is killed is missed by nobody", killed},
 		{"a host whose Docker restarts, and one with a full disk", dockerAndDisk},
 		{"a host cut off from the rest", partitioned},
