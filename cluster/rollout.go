@@ -88,6 +88,10 @@ type Order struct {
 	Action  string `json:"action,omitempty"`  // run this action of yours
 	Image   string `json:"image,omitempty"`   // have this image, and run instances with it
 	Release string `json:"release,omitempty"` // become this release
+
+	// From are hosts that have Image, with the addresses of their proxies
+	// (host:port): where a host that lacks it may get it.
+	From map[string]string `json:"from,omitempty"`
 }
 
 // Report is what became of an order: the value of [ReportKey], written by the

@@ -26,6 +26,7 @@ type verdict struct {
 	order   *cluster.Order // to give, with the next step
 	boot    string         // to note, with the next step
 	waiting []string       // for what; with no next step
+	dropped string         // why the cycle ends without anything done
 	failed  string         // which gate did
 }
 
@@ -105,6 +106,8 @@ func (l *look) apply(v verdict) Decision {
 		return l.say([]string{v.failed}) // nobody but the host can end it
 	case v.failed != "":
 		return l.stop(v.failed)
+	case v.dropped != "":
+		return Decision{Ops: append(l.ends(), l.outcome(cluster.HostWaiting, v.dropped, nil)...), Why: fmt.Sprintf("%s is let go: %s", l.host.Name, v.dropped)}
 	case v.next == cluster.StepDone:
 		return l.done()
 	case v.next == "":

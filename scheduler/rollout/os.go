@@ -25,6 +25,9 @@ func (l *look) drain() verdict {
 		if l.alone() && len(waiting) > 0 && !slices.ContainsFunc(h.Left, func(i Left) bool { return i.Waits == "" }) {
 			return l.leaves("what is left has nowhere to go, and the rollout says that it may be away")
 		}
+		if len(waiting) > 0 && !l.own() && (l.rollout == nil || l.rollout.Aborted) {
+			return verdict{dropped: "the rollout ended while there was no room for what it has"}
+		}
 		return verdict{waiting: waiting}
 	}
 	if l.sights.lasts(l.key("running"), fmt.Sprint(h.Running), l.Now) > time.Duration(l.gate.Move) {
