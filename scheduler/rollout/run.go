@@ -103,7 +103,7 @@ func (m *machine) first(r *Rollout) Decision {
 		return m.stands(r, cluster.RolloutWaiting, "its turn comes after rollout "+m.busy)
 	case r.Undo:
 		return m.stands(r, cluster.RolloutWaiting, "it has not begun, so there is nothing to undo")
-	case r.Kind == cluster.RolloutOS && !r.Alone && len(m.Hosts) == 1:
+	case r.Kind == cluster.RolloutOS && !r.Alone && len(m.all()) == 1:
 		return m.stands(r, cluster.RolloutWaiting, fmt.Sprintf("%s is the only host: its tenants have nowhere to go and would be away while it boots. Add a host, or say that this is all right: \"alone\": true (--alone)", hosts[0]))
 	}
 	st := cluster.RolloutStatus{Phase: cluster.RolloutRunning, Begun: m.stamp(), Hosts: map[string]cluster.HostOutcome{}}
@@ -117,9 +117,9 @@ func (m *machine) first(r *Rollout) Decision {
 
 // matching are the hosts that a rollout is for, or what is wrong with that.
 func (m *machine) matching(r *Rollout) (hosts []string, wrong string) {
-	all := slices.Sorted(maps.Keys(m.Hosts))
+	all := m.all()
 	for _, name := range r.Hosts {
-		if m.Hosts[name] == nil {
+		if !slices.Contains(all, name) {
 			return nil, fmt.Sprintf("there is no host %s; there are %s", name, some(all))
 		}
 	}
@@ -135,6 +135,16 @@ func (m *machine) matching(r *Rollout) (hosts []string, wrong string) {
 		return nil, fmt.Sprintf("no host has the labels %v; there are %s", r.Labels, some(all)) // maps print sorted
 	}
 	return hosts, ""
+}
+
+// all are the hosts that are there, or ought to be.
+func (m *machine) all() (hosts []string) {
+	for _, name := range slices.Sorted(maps.Keys(m.Hosts)) {
+		if h := m.Hosts[name]; h.Presence != nil || h.Known || h.Placed > 0 {
+			hosts = append(hosts, name)
+		}
+	}
+	return hosts
 }
 
 func some(names []string) string {
