@@ -91,6 +91,21 @@ func TestGroupsAndMembersTakeTurns(t *testing.T) {
 	f.clean()
 }
 
+func TestALeaderThatNeverSawAMemberKnowsThatItIsInItsCycle(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	f.hosts["h1"].member, f.hosts["h2"].member = true, true
+	f.ask("h1", "a", true)
+	f.until("it has its turn", func() bool { return f.step("h1") == cluster.StepPatch })
+	h := f.hosts["h1"]
+	h.present, h.member = false, false // as far as a new leader knows
+	f.sights = NewSights()
+	f.ask("h2", "b", true)
+	f.pass(60)
+	if f.step("h2") != "" {
+		t.Error("two members are in their cycles")
+	}
+}
+
 func TestAnOperatorsDrainStays(t *testing.T) {
 	f := newFleet(t, "h1", "h2")
 	f.hosts["h1"].client = true
