@@ -192,7 +192,7 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if why := c.moved(p, spec); why != "" {
 		return why
 	}
-	if c.outdated(p) {
+	if c.outdated(p) && !c.stuck(p, spec) {
 		return "its image is not the host's any more"
 	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {

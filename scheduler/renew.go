@@ -2,11 +2,23 @@ package scheduler
 
 import "bulkhead/cluster"
 
-// outdated says whether a placement's host runs new instances with another image
-// by now. An image is never changed under an instance that serves.
+// outdated says whether a placement's host runs new instances with another
+// image by now. An image is never changed under an instance that serves.
 func (c *change) outdated(p *placed) bool {
 	h := c.hosts[p.host]
 	return h.presence != nil && h.presence.Image != "" && p.Image != "" && p.Image != h.presence.Image
+}
+
+// stuck says whether an outdated placement may be changed where it is: it does
+// not serve, perhaps because its image is gone, and takes the room that its
+// replacement would need.
+func (c *change) stuck(p *placed, spec *cluster.Spec) bool {
+	h := c.hosts[p.host]
+	if c.unready(p) == 0 || h.takes(spec) {
+		return false
+	}
+	c.timed[c.tenant.name] = true
+	return c.now.Sub(h.back) >= c.grace // its agent has had time to say how it is
 }
 
 // renew is where one that runs another image than its host by now is replaced:
