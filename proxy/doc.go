@@ -20,6 +20,7 @@
 //	response.go  frames to HTTP, streamed
 //	trailers.go  what follows a body, both ways
 //	upgrade.go   a 101: raw bytes, both ways; tunnels.go ends them
+//	websocket.go where in a WebSocket's frames a Close may be put
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way
 //

@@ -34,6 +34,9 @@ type machine struct {
 	runs  string // the directory that is lost at reboot
 	etcd  string
 	proxy string
+	// dormant is after what idle time an instance sleeps: longer than a command
+	// takes on this machine.
+	dormant string
 }
 
 // run runs a command on the machine and fails the test when it fails.
@@ -193,7 +196,8 @@ func thisMachine(t *testing.T) *machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ports := freePorts(t, 3)
 	m := &machine{
-		t: t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
+		dormant: "3s",
+		t:       t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
 		etcd: "http://127.0.0.1:" + ports[0], proxy: "http://127.0.0.1:" + ports[2],
 	}
 	m.try = func(command ...string) (string, error) {
@@ -246,7 +250,10 @@ func hostWithSystemd(t *testing.T) *machine {
 	h.LoadImage(image)
 	m := &machine{
 		t: t, name: h.Name, bin: "/opt/bulkhead", state: "/var/lib/bulkhead", runs: "/run/bulkhead",
-		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try,
+		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try, dormant: "3s",
+	}
+	if onVM() {
+		m.dormant = "45s"
 	}
 	m.pidOf = func(service string) string {
 		return m.run("systemctl", "show", "--property=MainPID", service)
@@ -259,13 +266,18 @@ func hostWithSystemd(t *testing.T) *machine {
 	return m
 }
 
+// sshEnv is how to get into the machine that scripts/vm has made: slower than
+// any other, and with a clock of its own.
+const sshEnv = "BULKHEAD_E2E_SSH"
+
+func onVM() bool { return os.Getenv(sshEnv) != "" }
+
 // testHost is a container, or the machine that scripts/vm has made.
 func testHost(t *testing.T) *host.Host {
-	ssh := strings.Fields(os.Getenv("BULKHEAD_E2E_SSH"))
-	if len(ssh) == 0 {
+	if !onVM() {
 		return host.Start(t, "e2e")
 	}
-	h := host.Over(t, "vm", ssh...)
+	h := host.Over(t, "vm", strings.Fields(os.Getenv(sshEnv))...)
 	h.Exec("rm", "-rf", "/var/lib/bulkhead")
 	return h
 }

@@ -13,7 +13,26 @@ func TestOnThisMachineWithTheSupervisor(t *testing.T) {
 
 func TestOnAHostWithSystemd(t *testing.T) {
 	m := hostWithSystemd(t)
-	userDoesAll(t, m, step{"systemd runs the tenant's units", systemdShowsUnits})
+	steps := []step{{"systemd runs the tenant's units", systemdShowsUnits}}
+	if onVM() {
+		steps = append(steps, step{"the clock jumps", clockJumps})
+	}
+	userDoesAll(t, m, steps...)
+}
+
+// clockJumps sets the clock forth and back: nothing restarts, requests go on,
+// and what is desired still becomes what is.
+func clockJumps(m *machine) {
+	token, container := m.token("umbra", "--expires", "24h"), m.container("umbra")
+	for i, jump := range []string{"+1 hour", "-3 hours", "+2 hours"} {
+		m.run("date", "--set", jump)
+		m.want("/umbra/hello?name=q", token, 200, `{"hello":"q"}`)
+		m.deploy("umbra", "late", "late.js", fmt.Sprintf("module.exports = (cb) => cb(null, 'jump %d');", i))
+		m.want("/umbra/late", token, 200, fmt.Sprintf("jump %d", i))
+	}
+	if now := m.container("umbra"); now != container {
+		m.t.Errorf("the clock jumped, and container %s is %s", container, now)
+	}
 }
 
 type step struct {
@@ -21,7 +40,8 @@ type step struct {
 	do   func(*machine)
 }
 
-const spec = `{"keys": [{"kid": "%s-1", "alg": "HS256", "secret": "0123456789-%s-0123456789abcdef"}]}`
+// One instance each: what is tried here is done to it.
+const spec = `{"keys": [{"kid": "%s-1", "alg": "HS256", "secret": "0123456789-%s-0123456789abcdef"}], "replicas": {"max": 1}}`
 
 func specOf(tenant string) string { return fmt.Sprintf(spec, tenant, tenant) }
 

@@ -8,7 +8,7 @@ import (
 // sleepAndWake puts an idle tenant to sleep, and wakes it with one request and
 // with a thousand at once.
 func sleepAndWake(m *machine) {
-	const idle = `, "sleep": {"freeze": "1s", "dormant": "3s"}, "limits": {"rate": 0, "concurrency": 2000}}`
+	idle := fmt.Sprintf(`, "sleep": {"freeze": "1s", "dormant": %q}, "limits": {"rate": 0, "concurrency": 2000}}`, m.dormant)
 	m.put("sleepy", strings.TrimSuffix(specOf("sleepy"), "}")+idle)
 	m.await("sleepy is placed", func() bool { return m.phase("sleepy") == "dormant" })
 	m.deploy("sleepy", "hello", "hello.js", `module.exports = (ctx, cb) => { console.log('woke for', ctx.query.i); cb(null, { hello: ctx.query.i }); };`)

@@ -33,7 +33,9 @@ function findMark(pid, mark) {
 const canRead = process.platform === 'linux' && process.getuid() === 0;
 
 test('the mark names the request in whose synchronous turn the process is', { skip: !canRead && 'needs root' }, async () => {
-  const spin = 'const hold = () => { require("fs").writeSync(1, "in\\n"); const until = Date.now() + 300; while (Date.now() < until); };';
+  // It holds on until we have looked.
+  const dir = fs.mkdtempSync('/tmp/turn-'), looked = `${dir}/looked`;
+  const spin = `const fs = require("fs"); const hold = () => { fs.writeSync(1, "in\\n"); const until = Date.now() + 20000; while (!fs.existsSync(${JSON.stringify(looked)}) && Date.now() < until); };`;
   await using p = await serve(`${spin} module.exports = (ctx, req, res) => {
     if (ctx.query.now) { hold(); res.end(); } else { req.on("data", () => { hold(); }); req.on("end", () => res.end()); } }`);
   const mark = findMark(p.child.pid, p.spare.mark);
@@ -41,23 +43,28 @@ test('the mark names the request in whose synchronous turn the process is', { sk
   assert.equal(mark.read(), '');
   for (const [what, begin] of [
     ['a request', () => p.client.open({ target: '/?now=1', fields: [[2, 'acme'], [1, 'sync-1']] })],
-    ['a body that comes later', () => {
+    ['a body that comes later', async () => {
       const id = p.client.open({ method: 'POST', fields: [[1, 'sync-1']] }, '', false);
+      await p.client.sync(); // or it comes along, and is handed out in a tick of its own
       p.client.data(id, 'x', true);
       return id;
     }],
     ['an id too long', () => p.client.open({ target: '/?now=1', fields: [[1, 'sync-1'.padEnd(300, 'x')]] })],
   ]) {
     p.logs.length = 0;
-    const answer = p.client.answer(begin());
+    const answer = p.client.answer(await begin());
+    answer.catch(() => {}); // should we fail before it comes
     await p.log((l) => l.raw === 'in');
     const seen = mark.read();
+    fs.writeFileSync(looked, '');
     assert.equal(seen, what === 'an id too long' ? 'sync-1'.padEnd(128, 'x') : 'sync-1', what);
     await answer;
     await p.client.sync();
     assert.equal(mark.read(), '', `after ${what}`);
+    fs.rmSync(looked);
   }
   mark.close();
+  fs.rmSync(dir, { recursive: true });
 });
 
 test('the mark begins 16 bytes into a page in every process', { skip: !canRead && 'needs root' }, async () => {
