@@ -31,6 +31,7 @@ func SchedulerAccess() []Access {
 	all := []Access{{Key: Root, Prefix: true}}
 	for _, prefix := range []string{
 		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
+		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix,
 	} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
