@@ -30,6 +30,8 @@
 // What another host's proxy sends comes in by inbound.go, and relay.go passes
 // it on to an instance here, frame by frame.
 //
+// Over the same port a host gets an image from another: images.go.
+//
 // watch.go keeps the table as etcd says (known.go, rank.go), and keeps it when
 // etcd is gone. The proxy faces the world, so it runs unprivileged and holds no tenant's secret:
 // tokens are the runner's to check.

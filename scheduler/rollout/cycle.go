@@ -183,7 +183,25 @@ func (l *look) over(limit cluster.Duration) bool { return l.lasted() > time.Dura
 // newOrder names an order as none before it.
 func (m *machine) newOrder(of string, o cluster.Order) *cluster.Order {
 	o.ID = fmt.Sprintf("%s.%d", of, m.Revision)
+	o.From = m.having(o.Image)
 	return &o
+}
+
+// sources is how many hosts are named that have an image.
+const sources = 5
+
+// having is where a host may get an image: from hosts that run it.
+func (m *machine) having(image string) map[string]string {
+	if image == "" {
+		return nil
+	}
+	all := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(m.Hosts)) {
+		if p := m.Hosts[name].Presence; p != nil && p.Image == image && p.Address != "" && len(all) < sources {
+			all[name] = p.Address
+		}
+	}
+	return all
 }
 
 // report is what became of the cycle's order; the zero value: nothing yet.
