@@ -2,8 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -29,23 +27,11 @@ func (h *Host) has(kind cluster.RolloutKind) string {
 }
 
 // orderFor asks for an image or release.
-func (m *machine) orderFor(kind cluster.RolloutKind, want string) cluster.Order {
+func orderFor(kind cluster.RolloutKind, want string) cluster.Order {
 	if kind == cluster.RolloutImage {
-		return cluster.Order{Image: want, From: m.holders(want)}
+		return cluster.Order{Image: want}
 	}
 	return cluster.Order{Release: want}
-}
-
-// holders are a few hosts that run an image, and can be asked for it.
-func (m *machine) holders(image string) map[string]string {
-	const enough = 5
-	from := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(m.Hosts)) {
-		if h := m.Hosts[name].Presence; h != nil && h.Image == image && h.Address != "" && len(from) < enough {
-			from[name] = h.Address
-		}
-	}
-	return from
 }
 
 // takesUp waits until the host has the image, or is at becoming the release.
@@ -118,7 +104,7 @@ func (l *look) turned() Decision {
 	}
 	next := c.Cycle
 	next.Step, next.Since, next.Waiting, next.Stopped = cluster.StepPatch, l.stamp(), nil, ""
-	next.Order = *l.newOrder(c.For, l.orderFor(c.Kind, c.Before))
+	next.Order = *l.newOrder(c.For, orderFor(c.Kind, c.Before))
 	return Decision{
 		Ops: []etcd.Op{
 			etcd.Unchanged(cluster.CycleKey(c.Host), c.Revision), etcd.Put(cluster.OrderKey(c.Host), marshalled(next.Order)),

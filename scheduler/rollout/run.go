@@ -148,7 +148,7 @@ func (m *machine) next(r *Rollout, own, need []string) Decision {
 		if why == "" && m.Cycles[name] == nil {
 			c := cluster.Cycle{Host: name, For: r.ID, Kind: r.Kind, Step: cluster.StepCordon, Action: r.Action}
 			if r.Kind != cluster.RolloutOS {
-				c.Order = *m.newOrder(r.ID, m.orderFor(r.Kind, want))
+				c.Order = *m.newOrder(r.ID, orderFor(r.Kind, want))
 			}
 			return m.begin(h, r, c, "rollout "+r.ID)
 		}
