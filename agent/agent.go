@@ -28,6 +28,7 @@ type Agent struct {
 	executor *executor
 	presence *etcd.Presence
 	orders   *orders.Orders
+	stocked  atomic.Bool
 	image    atomic.Pointer[string] // of blank cells
 
 	lives   map[string]*life // by instance
@@ -115,11 +116,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.work.Go(func() { a.cells.Keep(ctx) })
 	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()
-	a.cfg.Host.Since = time.Now().UTC()
+	a.cfg.Host.Since, a.cfg.Host.Unready = time.Now().UTC(), unseen
 	if err := a.present(); err != nil {
 		return err
 	}
 	a.work.Go(func() { a.tellLoads(ctx) })
+	a.work.Go(func() { a.awaitStock(ctx) })
 	a.work.Go(func() { a.orders.Run(ctx) })
 	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },
 		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name),

@@ -25,6 +25,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		return observeAgain
 	}
 	a.noteSight(seen.Blind)
+	a.judgeSelf(seen)
 	a.tend(ctx, desired, seen)
 	a.cells.Blank(*a.image.Load())
 	tasks := map[string][]Task{}

@@ -48,9 +48,10 @@ type Gate struct {
 // on where its predecessor was.
 type Cycle struct {
 	Host    string      `json:"host"`
-	For     string      `json:"for"`   // the rollout's id, or fleetlock
-	Kind    RolloutKind `json:"kind"`  //
-	Group   string      `json:"group"` // of hosts that take turns
+	For     string      `json:"for"`              // the rollout's id, or fleetlock
+	Kind    RolloutKind `json:"kind"`             //
+	Group   string      `json:"group"`            // of hosts that take turns
+	Member  bool        `json:"member,omitempty"` // it runs a member of etcd
 	Step    CycleStep   `json:"step"`
 	Since   time.Time   `json:"since"`            // when this step began
 	Begun   time.Time   `json:"begun"`            // when the cycle began

@@ -192,7 +192,7 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if why := c.moved(p, spec); why != "" {
 		return why
 	}
-	if c.outdated(p) {
+	if c.outdated(p) && !c.stuck(p, spec) {
 		return "its image is not the host's any more"
 	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
@@ -202,13 +202,6 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 		return ""
 	}
 	return h.short(spec, p.reserved())
-}
-
-// outdated says whether a placement's host runs new instances with another image
-// by now. An image is never changed under an instance that serves.
-func (c *change) outdated(p *placed) bool {
-	h := c.hosts[p.host]
-	return h.presence != nil && h.presence.Image != "" && p.Image != "" && p.Image != h.presence.Image
 }
 
 func grows(want, has cluster.Resources) bool {
@@ -256,33 +249,4 @@ func (c *change) release(stay, leave []*placed, want int) {
 	if held {
 		c.reasons = append(c.leaving, c.reasons...)
 	}
-}
-
-// renew is where one that runs another image than its host by now is replaced:
-// on the host itself, where there is room for both.
-func (c *change) renew(leave []*placed, spec *cluster.Spec) (*host, string) {
-	for _, p := range leave {
-		h := c.hosts[p.host]
-		if c.outdated(p) && c.replacements(h, leave) && h.takes(spec) {
-			return h, "it runs the image that " + h.name + " has now"
-		}
-	}
-	return nil, ""
-}
-
-// replacements says whether a host has fewer of the tenant's instances than
-// those that leave it and as many others.
-func (c *change) replacements(h *host, leave []*placed) bool {
-	all, old := 0, 0
-	for _, p := range c.tenant.placed {
-		if p.host == h.name {
-			all++
-		}
-	}
-	for _, p := range leave {
-		if p.host == h.name {
-			old++
-		}
-	}
-	return all < 2*old
 }

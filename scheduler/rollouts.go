@@ -209,7 +209,7 @@ func (s *snapshot) picture(now time.Time) *rollout.Picture {
 func (s *snapshot) pictured(h *host) *rollout.Host {
 	r := &rollout.Host{
 		Name: h.name, Presence: h.presence, Back: h.back, Member: h.member,
-		Cordon: h.cordon, Drain: h.drain, Placed: len(h.placed), Report: s.rolls.reports[h.name],
+		Cordon: h.cordon, Drain: h.drain, Known: h.inventory != nil, Placed: len(h.placed), Report: s.rolls.reports[h.name],
 	}
 	switch {
 	case h.presence != nil:

@@ -43,6 +43,27 @@ func TestAnotherImageReplacesInstancesWhereTheyAre(t *testing.T) {
 	f.is("where there is no room for both", f.where("acme"), "acme.0@h2 acme.1@h1")
 }
 
+func TestAnOutdatedInstanceThatDoesNotServeMakesRoomForItself(t *testing.T) {
+	f := newFixture(t)
+	f.host(sized("h1", "", "200MiB", 4))
+	f.tenant("acme", "")
+	f.settle()
+	h := sized("h1", "", "200MiB", 4)
+	h.Image = "sha256:two"
+	f.host(h)
+	f.settle()
+	f.is("for now", f.placement("h1", "acme.0").Image, "sha256:one")
+	f.wait(grace)
+	f.is("it never served", f.placement("h1", "acme.0").Image, "sha256:two")
+	f.ready()
+	h.Image = "sha256:three"
+	f.host(h)
+	f.settle()
+	f.wait(time.Hour)
+	f.is("it serves", f.placement("h1", "acme.0").Image, "sha256:two")
+	f.says("acme", "acme.1 waits: no host has 128MiB")
+}
+
 func TestTwoOfATenantOnOneHostAreReplacedThere(t *testing.T) {
 	f := newFixture(t)
 	f.host(testHost("h1", ""))

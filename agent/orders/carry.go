@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bulkhead/cluster"
 )
 
 // again is how soon what should not fail is tried again.
@@ -33,13 +35,13 @@ func (o *Orders) see(ctx context.Context) {
 		o.fail(ctx, err)
 	default:
 		o.cfg.Log.Info("order carried out", "order", s.Order.ID)
-		o.end(ctx, func(s *state) { s.Report.State = Done })
+		o.end(ctx, func(s *state) { s.Report.State = cluster.OrderDone })
 	}
 }
 
 func (o *Orders) fail(ctx context.Context, err error) {
 	o.cfg.Log.Error("order failed", "order", o.now().Order.ID, "error", err)
-	o.end(ctx, func(s *state) { s.Report.State, s.Report.Error = Failed, err.Error() })
+	o.end(ctx, func(s *state) { s.Report.State, s.Report.Error = cluster.OrderFailed, err.Error() })
 }
 
 // end keeps the order's end. A disk that is full does not keep it from being

@@ -164,7 +164,7 @@ func (s *site) leaving(want bool) {
 func TestHostLeavesUntilItsOrderIsGone(t *testing.T) {
 	s := newSite(t)
 	s.order(cluster.Order{ID: "a", Leave: true})
-	if r := s.report(is("a", orders.Done)); !r.Left {
+	if r := s.report(is("a", cluster.OrderDone)); !r.Left {
 		t.Error("it is done, and the proxy has not left")
 	}
 	s.leaving(true)
@@ -174,7 +174,7 @@ func TestHostLeavesUntilItsOrderIsGone(t *testing.T) {
 	s.withdraw()
 	s.order(cluster.Order{ID: "b"})
 	s.order(cluster.Order{ID: "c", Leave: true})
-	s.report(is("c", orders.Done))
+	s.report(is("c", cluster.OrderDone))
 	s.leaving(true)
 	close(s.well)
 	s.withdraw()
@@ -188,13 +188,13 @@ func TestHostThatIsToLeaveLingers(t *testing.T) {
 	s.start(true)
 	s.order(cluster.Order{ID: "a", Leave: true, Action: "slow"})
 	s.leaving(true)
-	if r := s.report(is("a", orders.Doing)); r.Left {
+	if r := s.report(is("a", cluster.OrderDoing)); r.Left {
 		t.Error("the proxy has left at once")
 	}
 	s.withdraw()
 	s.leaving(false)
 	s.order(cluster.Order{ID: "b"})
-	s.report(is("b", orders.Done))
+	s.report(is("b", cluster.OrderDone))
 	if len(s.actions.ran) > 0 {
 		t.Error("an order that was withdrawn was carried out")
 	}
@@ -209,11 +209,11 @@ func TestActionRunsOnceAlthoughTheAgentIsKilled(t *testing.T) {
 		s.start(true)
 	}
 	s.actions.end["slow"] <- nil
-	s.report(is("a", orders.Done))
+	s.report(is("a", cluster.OrderDone))
 	s.stop()
 	s.start(true)
 	s.order(cluster.Order{ID: "b", Image: "sha256:1"})
-	s.report(is("b", orders.Done))
+	s.report(is("b", cluster.OrderDone))
 	if len(s.actions.ran) != 1 {
 		t.Errorf("ran %v", s.actions.ran)
 	}
@@ -223,14 +223,14 @@ func TestRebootIsDoneInTheNextBoot(t *testing.T) {
 	s := newSite(t)
 	s.order(cluster.Order{ID: "a", Leave: true, Action: "reboot"})
 	<-s.actions.started
-	s.report(is("a", orders.Doing))
+	s.report(is("a", cluster.OrderDoing))
 	s.stop()
 	s.config.Boot = "two"
 	s.start(false)
 	s.leaving(true) // until it is well
 	close(s.well)
 	s.leaving(false)
-	if r := s.report(is("a", orders.Done)); !r.Left || len(s.actions.ran) != 1 {
+	if r := s.report(is("a", cluster.OrderDone)); !r.Left || len(s.actions.ran) != 1 {
 		t.Errorf("report %+v, ran %v", r, s.actions.ran)
 	}
 }
@@ -243,7 +243,7 @@ func TestBootBeforeTheActionIsNotTheActions(t *testing.T) {
 	s.start(true)
 	s.order(cluster.Order{ID: "a", Leave: true, Action: "reboot"})
 	s.leaving(true)
-	s.report(is("a", orders.Doing))
+	s.report(is("a", cluster.OrderDoing))
 	s.stop()
 	s.config.Boot, s.config.Linger = "two", time.Millisecond
 	s.start(true)
@@ -254,7 +254,7 @@ func TestBootBeforeTheActionIsNotTheActions(t *testing.T) {
 func TestWhoWasGrantedItsTurnIsBackAfterAReboot(t *testing.T) {
 	s := newSite(t)
 	s.order(cluster.Order{ID: "a", Leave: true, Granted: true})
-	s.report(is("a", orders.Done))
+	s.report(is("a", cluster.OrderDone))
 	s.leaving(true)
 	s.stop()
 	s.config.Boot = "two"
@@ -265,20 +265,20 @@ func TestWhoWasGrantedItsTurnIsBackAfterAReboot(t *testing.T) {
 func TestOrderThatCannotBeCarriedOutSaysWhy(t *testing.T) {
 	s := newSite(t)
 	s.order(cluster.Order{ID: "a", Action: "rm -rf /"})
-	r := s.report(is("a", orders.Failed))
+	r := s.report(is("a", cluster.OrderFailed))
 	for _, want := range []string{`"rm -rf /"`, "there are reboot, slow"} {
 		if !strings.Contains(r.Error, want) {
 			t.Errorf("%q does not say %s", r.Error, want)
 		}
 	}
 	s.order(cluster.Order{ID: "b", Release: "sha256:2"})
-	if r := s.report(is("b", orders.Failed)); !strings.Contains(r.Error, "where to fetch") {
+	if r := s.report(is("b", cluster.OrderFailed)); !strings.Contains(r.Error, "where to fetch") {
 		t.Errorf("release: %q", r.Error)
 	}
 	s.order(cluster.Order{ID: "c", Action: "slow"})
 	<-s.actions.started
 	s.actions.end["slow"] <- errors.New("it broke")
-	if r := s.report(is("c", orders.Failed)); r.Error != "it broke" {
+	if r := s.report(is("c", cluster.OrderFailed)); r.Error != "it broke" {
 		t.Errorf("action: %q", r.Error)
 	}
 }
@@ -286,13 +286,13 @@ func TestOrderThatCannotBeCarriedOutSaysWhy(t *testing.T) {
 func TestInvalidOrderLeavesTheLastInForce(t *testing.T) {
 	s := newSite(t)
 	s.order(cluster.Order{ID: "a", Leave: true})
-	s.report(is("a", orders.Done))
+	s.report(is("a", cluster.OrderDone))
 	for _, bad := range []string{"{", `{"leave":false}`} {
 		if _, err := s.etcd.Put(t.Context(), cluster.OrderKey("h1"), bad); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.order(cluster.Order{ID: "b", Leave: true})
-	s.report(is("b", orders.Done))
+	s.report(is("b", cluster.OrderDone))
 	s.leaving(true)
 }

@@ -12,13 +12,6 @@ import (
 	"bulkhead/internal/kept"
 )
 
-// States of a [cluster.Report].
-const (
-	Doing  = "doing"
-	Done   = "done"
-	Failed = "failed"
-)
-
 // state is how far the order in force has come. The zero value is no order.
 type state struct {
 	Order  cluster.Order  `json:"order"`
@@ -38,7 +31,7 @@ const (
 
 // begin is the state of an order that has just come.
 func begin(o cluster.Order, boot string, now time.Time) state {
-	return state{Order: o, Boot: boot, Begun: now, Report: cluster.Report{Order: o.ID, State: Doing, Time: now}}
+	return state{Order: o, Boot: boot, Begun: now, Report: cluster.Report{Order: o.ID, State: cluster.OrderDoing, Time: now}}
 }
 
 // leaves says whether the proxy is to be leaving: while the order says so, but
@@ -49,7 +42,7 @@ func (s state) leaves(boot string) bool {
 }
 
 // over says that nothing of the order is left to do.
-func (s state) over() bool { return s.Report.State != Doing }
+func (s state) over() bool { return s.Report.State != cluster.OrderDoing }
 
 // rebooted says that the boot has ended that the order's action was begun in,
 // which is how one that reboots is done.

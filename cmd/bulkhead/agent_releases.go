@@ -27,7 +27,7 @@ func (o agentOptions) releases(host *cluster.Host, services agent.Services, log 
 		log.Info("these binaries are no release", "error", err)
 		return nil
 	}
-	host.Versions["release"] = running
+	host.Versions[cluster.Release] = running
 	s, ok := services.(*systemd.Systemd)
 	if !ok || filepath.Base(filepath.Dir(dir)) != "releases" {
 		return nil

@@ -27,7 +27,7 @@ func (m *machine) taken(h *Host, limit int) string {
 		if m.Cycles[name].Group == group {
 			holders = append(holders, name)
 		}
-		if other := m.Hosts[name]; h.Member && other != nil && other.Member {
+		if h.Member && (m.Cycles[name].Member || m.host(name).Member) { // who has just been elected can't know what a host is that boots
 			return fmt.Sprintf("%s has a member of etcd, as %s has, which is in its cycle", h.Name, name)
 		}
 	}
@@ -61,6 +61,7 @@ func (h *Host) unfit() string {
 
 // begin begins a host's cycle, for a rollout or, nil, for itself.
 func (m *machine) begin(h *Host, r *Rollout, c cluster.Cycle, why string) Decision {
+	c.Member = h.Member
 	c.Group, c.Begun, c.Since, c.Boot = m.group(h.Name), m.stamp(), m.stamp(), h.Presence.Boot
 	ops := []etcd.Op{etcd.Unchanged(cluster.CycleKey(h.Name), 0)}
 	if r != nil {

@@ -26,6 +26,7 @@ type verdict struct {
 	order   *cluster.Order // to give, with the next step
 	boot    string         // to note, with the next step
 	waiting []string       // for what; with no next step
+	dropped string         // why the cycle ends without anything done
 	failed  string         // which gate did
 }
 
@@ -105,6 +106,8 @@ func (l *look) apply(v verdict) Decision {
 		return l.say([]string{v.failed}) // nobody but the host can end it
 	case v.failed != "":
 		return l.stop(v.failed)
+	case v.dropped != "":
+		return Decision{Ops: append(l.ends(), l.outcome(cluster.HostWaiting, v.dropped, nil)...), Why: fmt.Sprintf("%s is let go: %s", l.host.Name, v.dropped)}
 	case v.next == cluster.StepDone:
 		return l.done()
 	case v.next == "":
@@ -180,7 +183,25 @@ func (l *look) over(limit cluster.Duration) bool { return l.lasted() > time.Dura
 // newOrder names an order as none before it.
 func (m *machine) newOrder(of string, o cluster.Order) *cluster.Order {
 	o.ID = fmt.Sprintf("%s.%d", of, m.Revision)
+	o.From = m.having(o.Image)
 	return &o
+}
+
+// sources is how many hosts are named that have an image.
+const sources = 5
+
+// having is where a host may get an image: from hosts that run it.
+func (m *machine) having(image string) map[string]string {
+	if image == "" {
+		return nil
+	}
+	all := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(m.Hosts)) {
+		if p := m.Hosts[name].Presence; p != nil && p.Image == image && p.Address != "" && len(all) < sources {
+			all[name] = p.Address
+		}
+	}
+	return all
 }
 
 // report is what became of the cycle's order; the zero value: nothing yet.

@@ -6,8 +6,9 @@
 //
 // A host's way is its cycle (cycle.go has the one switch over its steps,
 // os.go, lock.go and replace.go what each asks for). Who begins, and when, is
-// decided by the rollout (run.go, begin.go) or by the host itself, which asked
-// through FleetLock (lock.go). stop.go has what happens when a gate fails.
+// decided by the rollout (run.go, hosts.go, begin.go; say.go has how it stands)
+// or by the host itself, which asked through FleetLock (lock.go). stop.go has what
+// happens when a gate fails.
 //
 // All that must outlive a scheduler is in keys. How long something has lasted is
 // not: a leader counts only what it has seen itself ([Sights]), so one that takes

@@ -166,7 +166,7 @@ func (f *fleet) picture() *Picture {
 func (f *fleet) pictured(h *fake) *Host {
 	x := &Host{Name: h.name, Member: h.member, Back: h.back, Distrust: h.distrust, Left: h.left, Placed: len(h.left), Running: h.running}
 	if h.present {
-		x.Presence = &cluster.Host{Name: h.name, Boot: fmt.Sprint(h.boot), Image: h.image, Versions: map[string]string{cluster.Release: h.release}, Unready: h.unready}
+		x.Presence = &cluster.Host{Name: h.name, Boot: fmt.Sprint(h.boot), Image: h.image, Address: h.name + ":8443", Versions: map[string]string{cluster.Release: h.release}, Unready: h.unready}
 	}
 	x.Report, _ = read[cluster.Report](f, cluster.ReportKey(h.name))
 	for key, at := range map[string]**string{cluster.CordonKey(h.name): &x.Cordon, cluster.DrainKey(h.name): &x.Drain} {

@@ -91,6 +91,21 @@ func TestGroupsAndMembersTakeTurns(t *testing.T) {
 	f.clean()
 }
 
+func TestALeaderThatNeverSawAMemberKnowsThatItIsInItsCycle(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	f.hosts["h1"].member, f.hosts["h2"].member = true, true
+	f.ask("h1", "a", true)
+	f.until("it has its turn", func() bool { return f.step("h1") == cluster.StepPatch })
+	h := f.hosts["h1"]
+	h.present, h.member = false, false // as far as a new leader knows
+	f.sights = NewSights()
+	f.ask("h2", "b", true)
+	f.pass(60)
+	if f.step("h2") != "" {
+		t.Error("two members are in their cycles")
+	}
+}
+
 func TestAnOperatorsDrainStays(t *testing.T) {
 	f := newFleet(t, "h1", "h2")
 	f.hosts["h1"].client = true
@@ -131,6 +146,40 @@ func TestAHostThatDoesNotComeBackFromItsTurn(t *testing.T) {
 	f.hosts["h1"].boot++
 	f.ask("h1", "", false)
 	f.until("it is the other's turn", func() bool { return f.step("h2") == cluster.StepPatch })
+}
+
+func TestAHostThatVanishesBeforeItHasItsTurnStillGetsIt(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	f.hosts["h1"].deaf = true
+	f.hosts["h1"].left = nil
+	f.ask("h1", "", true)
+	f.until("it is to leave", func() bool { return f.step("h1") == cluster.StepLeave })
+	f.hosts["h1"].present = false
+	f.pass(20 * 60)
+	h := f.hosts["h1"]
+	h.present, h.back, h.deaf = true, f.now, false
+	h.boot++
+	f.until("it has its turn", func() bool { return f.step("h1") == cluster.StepPatch })
+}
+
+func TestADrainThatIsLiftedIsPutBack(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	f.hosts["h1"].deaf = true
+	f.put(cluster.RolloutKey("r1"), text(cluster.RolloutOS, ""))
+	f.until("it drains", func() bool { return f.step("h1") == cluster.StepDrain })
+	f.apply(etcd.Delete(cluster.DrainKey("h1")))
+	f.pass(2)
+	if f.keys[cluster.DrainKey("h1")].created == 0 {
+		t.Error("it is not drained any more, and will boot")
+	}
+	h := f.hosts["h1"]
+	left := h.left
+	h.left, h.running = nil, 0
+	f.until("it is to leave", func() bool { return f.step("h1") == cluster.StepLeave })
+	h.left = left
+	f.until("it is drained again", func() bool { return f.step("h1") == cluster.StepDrain })
+	h.deaf = false
+	f.phase("r1", cluster.RolloutDone)
 }
 
 func TestAnOnlyHostIsNotLeft(t *testing.T) {

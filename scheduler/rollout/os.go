@@ -14,6 +14,9 @@ func (l *look) drain() verdict {
 	if l.own() && !l.wanted() {
 		return verdict{next: cluster.StepSteady, why: "it does not want its turn any more"}
 	}
+	if h.Drain == nil {
+		return verdict{next: cluster.StepDrain, why: "someone has lifted its drain"}
+	}
 	if len(h.Left) == 0 && h.Running == 0 {
 		return l.leaves("it has no instances any more")
 	}
@@ -24,6 +27,9 @@ func (l *look) drain() verdict {
 		}
 		if l.alone() && len(waiting) > 0 && !slices.ContainsFunc(h.Left, func(i Left) bool { return i.Waits == "" }) {
 			return l.leaves("what is left has nowhere to go, and the rollout says that it may be away")
+		}
+		if len(waiting) > 0 && !l.own() && (l.rollout == nil || l.rollout.Aborted) {
+			return verdict{dropped: "the rollout ended while there was no room for what it has"}
 		}
 		return verdict{waiting: waiting}
 	}
@@ -63,6 +69,8 @@ func (l *look) leave() verdict {
 	switch h := l.host; {
 	case l.own() && !l.wanted():
 		return verdict{next: cluster.StepSteady, why: "it does not want its turn any more"}
+	case len(h.Left) > 0 && !l.alone():
+		return verdict{next: cluster.StepDrain, why: "it has instances again"}
 	case h.Presence == nil && l.over(l.gate.Back):
 		return failed("%s vanished while it was to leave, and has not come back within %s", h.Name, shortly(l.gate.Back))
 	case h.Presence == nil:

@@ -41,6 +41,7 @@ type Host struct {
 	Drain    *string
 	Distrust string // why it is distrusted; empty: it isn't
 	Left     []Left // instances that still have to leave it, or to be replaced on it
+	Known    bool   // the operator has said what it is
 	Placed   int    // instances that are placed on it
 	Running  int    // instances that its agent reports; counted while it is drained
 	Report   cluster.Report

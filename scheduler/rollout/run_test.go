@@ -77,6 +77,20 @@ func TestNoRoomIsWaitedForAndSaid(t *testing.T) {
 	f.phase("r1", cluster.RolloutDone)
 }
 
+func TestAHostWithoutRoomIsLetGoWhenItsRolloutEnds(t *testing.T) {
+	for _, end := range []etcd.Op{etcd.Put(cluster.RolloutKey("r1"), []byte(`{"kind":"os","aborted":true}`)), etcd.Delete(cluster.RolloutKey("r1"))} {
+		f := newFleet(t, "h1", "h2")
+		f.hosts["h1"].waits = true
+		f.put(cluster.RolloutKey("r1"), text(cluster.RolloutOS, ""))
+		f.until("it drains", func() bool { return f.step("h1") == cluster.StepDrain })
+		f.apply(end)
+		f.pass(2)
+		if f.clean(); f.hosts["h1"].boot > 0 || !end.Delete && f.status("r1").Phase != cluster.RolloutAborted {
+			t.Errorf("%+v", f.status("r1"))
+		}
+	}
+}
+
 func TestAloneMeansAway(t *testing.T) {
 	f := newFleet(t, "h1")
 	f.hosts["h1"].waits = true
@@ -94,6 +108,10 @@ func TestCanariesGoFirstAndAreWatched(t *testing.T) {
 	f.pass(9 * 60)
 	if f.says("r1", "the canaries are watched for 10m"); most != 1 || f.hosts["h2"].image != old {
 		t.Errorf("%d at once, %+v", most, f.hosts["h2"])
+	}
+	f.until("h2 is told", func() bool { return f.step("h2") == cluster.StepPatch })
+	if o, _ := read[cluster.Order](f, cluster.OrderKey("h2")); len(o.From) != 1 || o.From["h1"] != "h1:8443" {
+		t.Errorf("the canary has the image, and h2 is told %v", o.From)
 	}
 	f.phase("r1", cluster.RolloutDone)
 	if most != 3 {

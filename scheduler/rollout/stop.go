@@ -38,7 +38,7 @@ func (l *look) stopped() Decision {
 		return l.goesOn(l.cycle.Step, "the rollout was resumed")
 	case h.Presence == nil:
 		return l.say(nil)
-	case l.cycle.Step == cluster.StepSteady, l.cycle.Kind != cluster.RolloutOS:
+	case l.cycle.Step == cluster.StepSteady, l.cycle.Kind != cluster.RolloutOS, l.own() && l.cycle.Step == cluster.StepLeave:
 		return l.goesOn(l.cycle.Step, "it is back after all")
 	case l.rebooted() && (l.own() || l.report().State == cluster.OrderDone):
 		return l.goesOn(cluster.StepSteady, "it is back after all, with another boot")

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 )
 
@@ -27,7 +26,7 @@ func TestHostRunsTheImageThatItIsTold(t *testing.T) {
 	if now := h1.present(); now.Image != patched || !now.Since.Equal(first.Since) {
 		t.Errorf("host h1 runs %s since %v, want %s since %v", now.Image, now.Since, patched, first.Since)
 	}
-	if r := h2.report(h2.order(cluster.Order{Image: patched}), orders.Failed); !strings.Contains(r.Error, "image-"+patched[7:]+".tar") {
+	if r := h2.report(h2.order(cluster.Order{Image: patched}), cluster.OrderFailed); !strings.Contains(r.Error, "image-"+patched[7:]+".tar") {
 		t.Errorf("an image that nobody has: %q", r.Error)
 	}
 	h2.do(cluster.Order{Image: patched, From: map[string]string{"h1": first.Address}})
@@ -41,7 +40,7 @@ func TestHostRunsTheImageThatItIsTold(t *testing.T) {
 	}
 
 	broken := h2.variant(patched, `ENTRYPOINT ["/nothing"]`)
-	if r := h2.report(h2.order(cluster.Order{Image: broken}), orders.Failed); !strings.Contains(r.Error, "/nothing") {
+	if r := h2.report(h2.order(cluster.Order{Image: broken}), cluster.OrderFailed); !strings.Contains(r.Error, "/nothing") {
 		t.Errorf("an image that does not start: %q", r.Error)
 	}
 	if now := h2.present(); now.Image != patched {

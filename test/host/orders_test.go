@@ -11,7 +11,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 )
@@ -68,7 +67,7 @@ func await[T any](t *testing.T, cli *clientv3.Client, key string, within time.Du
 func (o *ordered) report(id, state string) cluster.Report {
 	o.t.Helper()
 	return await(o.t, o.etcd, cluster.ReportKey(o.Node), 3*time.Minute, func(r cluster.Report) bool {
-		if r.Order == id && r.State == orders.Failed && state != orders.Failed {
+		if r.Order == id && r.State == cluster.OrderFailed && state != cluster.OrderFailed {
 			o.t.Fatalf("order %s failed: %s", id, r.Error)
 		}
 		return r.Order == id && r.State == state
@@ -78,7 +77,7 @@ func (o *ordered) report(id, state string) cluster.Report {
 // do has an order carried out.
 func (o *ordered) do(order cluster.Order) cluster.Report {
 	o.t.Helper()
-	return o.report(o.order(order), orders.Done)
+	return o.report(o.order(order), cluster.OrderDone)
 }
 
 // ready waits until the host's proxy says so to a balancer, or says the
@@ -117,19 +116,19 @@ func TestHostCarriesOutOrders(t *testing.T) {
 	o.ready(true)
 
 	o.Exec("sh", "-c", "printf '[Service]\\nType=oneshot\\nExecStart=sh -c \"echo once >>/etc/ran; sleep 3\"\\n' >/etc/systemd/system/bulkhead-action-mine.service; systemctl daemon-reload")
-	r := o.report(o.order(cluster.Order{Action: "yours"}), orders.Failed)
+	r := o.report(o.order(cluster.Order{Action: "yours"}), cluster.OrderFailed)
 	if !strings.Contains(r.Error, "there are mine, reboot") {
 		t.Errorf("an action that there is not: %q", r.Error)
 	}
 	id := o.order(cluster.Order{Action: "mine"})
-	o.report(id, orders.Doing)
+	o.report(id, cluster.OrderDoing)
 	o.Exec("systemctl", "kill", "--signal=KILL", "bulkhead-agent.service")
-	o.report(id, orders.Done)
+	o.report(id, cluster.OrderDone)
 	if ran := o.Exec("cat", "/etc/ran"); ran != "once\n" {
 		t.Errorf("the action ran %q", ran)
 	}
 	o.Exec("sh", "-c", "printf '[Service]\\nType=oneshot\\nExecStart=false\\n' >/etc/systemd/system/bulkhead-action-mine.service; systemctl daemon-reload")
-	if r := o.report(o.order(cluster.Order{Action: "mine"}), orders.Failed); !strings.Contains(r.Error, "journalctl -u bulkhead-action-mine.service") {
+	if r := o.report(o.order(cluster.Order{Action: "mine"}), cluster.OrderFailed); !strings.Contains(r.Error, "journalctl -u bulkhead-action-mine.service") {
 		t.Errorf("an action that fails: %q", r.Error)
 	}
 	t.Run("reboot", o.reboots)

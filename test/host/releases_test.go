@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 )
 
@@ -54,10 +53,10 @@ func TestHostBecomesTheReleaseThatItIsTold(t *testing.T) {
 	served := make(chan error)
 	go func() { served <- c.fleet.Serve(ctx) }()
 
-	if r := o.report(o.order(cluster.Order{Release: "sha256:" + strings.Repeat("0", 64)}), orders.Failed); !strings.Contains(r.Error, "404") {
+	if r := o.report(o.order(cluster.Order{Release: "sha256:" + strings.Repeat("0", 64)}), cluster.OrderFailed); !strings.Contains(r.Error, "404") {
 		t.Errorf("a release that there is not: %q", r.Error)
 	}
-	if r := o.report(o.order(cluster.Order{Release: broken}), orders.Failed); !strings.Contains(r.Error, "does not run here") {
+	if r := o.report(o.order(cluster.Order{Release: broken}), cluster.OrderFailed); !strings.Contains(r.Error, "does not run here") {
 		t.Errorf("a release that does not run: %q", r.Error)
 	}
 	o.becomes(next, first)
