@@ -36,14 +36,14 @@ func (k known) apply(batch etcd.Batch, log *slog.Logger) map[string]bool {
 		listed[e.Key] = !e.Deleted
 		tenant, place, err := placeOf(e.Key)
 		if err != nil {
-			log.Warn("key does not name an instance at a host", "key", e.Key, "error", err)
+			log.Warn("key does not name an instance at a host", "key", clip(e.Key), "error", clip(err.Error()))
 			continue
 		}
 		f := k[tenant][place]
 		if e.Deleted {
 			f = f.without(e.Key)
 		} else if f, err = f.with(e); err != nil {
-			log.Warn("key cannot be read, going on with what was known", "key", e.Key, "error", err)
+			log.Warn("key cannot be read, going on with what was known", "key", clip(e.Key), "error", clip(err.Error()))
 			continue
 		}
 		k.put(tenant, place, f)

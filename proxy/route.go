@@ -79,7 +79,7 @@ func tenantOfHost(host, domain string) (string, bool) {
 	return tenant, ok && tenant != "" && !strings.Contains(tenant, ".")
 }
 
-// clip bounds what an error repeats of a request.
+// clip bounds what an error repeats of what others have said.
 func clip(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"bulkhead/butane"
+	"bulkhead/butane/pki"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 )
@@ -48,6 +49,9 @@ func startMembers(t *testing.T) *members {
 		})
 	}
 	m.write()
+	if _, err := pki.Open(m.file("pki")); err != nil {
+		t.Fatal(err)
+	}
 	m.cli("pki", "renew", "--cluster", m.file("cluster.yaml"), "--pki", m.file("pki"))
 	m.config(m.fleet.Hosts[0])
 	m.start()

@@ -141,6 +141,9 @@ func (a *app) drained(ctx context.Context, s store, host string, timeout time.Du
 			return marked{}, fail(exitLate, "make room elsewhere, or bulkhead host undrain "+host, "after %s %d instances are left on %s: %s", timeout, len(here), host, p.Waits)
 		}
 	}
+	if running := reportedOn(v, host); len(here) == 0 {
+		return marked{}, fail(exitLate, "see what its agent says there: journalctl -u bulkhead-agent", "after %s nothing is placed on %s any more, but by its agent's word %d instances are still there", timeout, host, running)
+	}
 	return marked{}, fail(exitLate, "bulkhead host show "+host+" shows them; --timeout gives it longer", "after %s %d instances are left on %s, and %d run", timeout, len(here), host, reportedOn(v, host))
 }
 

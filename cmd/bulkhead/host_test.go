@@ -41,6 +41,11 @@ func TestHostVerbs(t *testing.T) {
 	s.says("host h1 is drained; it has 0 instances", "host", "drain", "h1", "--wait")
 	s.says("acme.1 on h2: ready", "tenant", "show", "acme")
 
+	// An agent that stops nothing, or whose host was taken over.
+	_, _ = s.cli.Put(t.Context(), cluster.InstanceKey("h1", "acme.0"), `{"tenant": "acme", "instance": "acme.0", "host": "h1", "phase": "ready"}`)
+	s.fails(exitLate, "by its agent's word 1 instances are still there", "host", "drain", "h1", "--wait", "--timeout", "1s")
+	_, _ = s.cli.Delete(t.Context(), cluster.InstanceKey("h1", "acme.0"))
+
 	_, _ = s.cli.Delete(t.Context(), cluster.HostKey("h1"))
 	_, _ = s.cli.Put(t.Context(), cluster.InventoryKey("h1"), `{"labels": {"zone": "b"}}`)
 	s.says("drained", "host", "list")
