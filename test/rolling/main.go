@@ -7,7 +7,8 @@
 //
 //	main.go    flags and parts
 //	rig.go     the cluster, its tenants, and one measured part
-//	parts.go   what happens in each part
+//	parts.go   what happens in each part: reboots, and what can go wrong
+//	patches.go another image, another release
 package main
 
 import (

@@ -29,6 +29,8 @@ var parts = []part{
 	{name: "kills", what: "the same, the leading scheduler killed at each step", do: kills},
 	{name: "unready", what: "a replacement never gets ready: the rollout stops", do: unready},
 	{name: "unback", what: "a host never comes back: the rollout stops; later it does, and it is resumed", do: unback},
+	{name: "image", what: "another image, and back", streams: true, do: image},
+	{name: "release", what: "another release of Bulkhead itself, and back", streams: true, do: release},
 	{name: "cycles", what: "every host is rebooted, again and again", do: cycles},
 	{name: "power", what: "a host loses power, unannounced", loses: true, do: power},
 }

@@ -118,11 +118,14 @@ func (r *rig) measure(ctx context.Context, p part) error {
 	}
 	res := l.Stop()
 	fmt.Printf("| %s | %d | %d | %s | %s | %s | %d | %d, %d | %d, %d | %s |\n", p.what, res.Sent, len(res.Failed), res.P50, res.P99, res.Longest, e.Echoes, e.Told, len(e.Broken), s.Sent, len(s.Failed), took)
+	lost := map[string]int{}
 	for i, f := range append(res.Failed, s.Failed...) {
-		if i == 5 {
-			break
+		if lost[f.Call.Path]++; i < 5 {
+			say("failed: %s", f)
 		}
-		say("failed: %s", f)
+	}
+	if len(lost) > 0 {
+		say("failed, by function: %v", lost)
 	}
 	for i, b := range e.Broken {
 		if i < 5 {
@@ -149,13 +152,17 @@ func (r *rig) begin(ctx context.Context, spec cluster.Rollout) (string, error) {
 	return id, err
 }
 
-// follow waits until a rollout has come to a phase, and tells seen of every
-// step of a host on the way.
+// follow waits until a rollout comes to a phase, and tells seen of every step of
+// a host on the way. A phase that it is in when we begin to look is one that it
+// was in before it was told to go on.
 func (r *rig) follow(ctx context.Context, id, phase string, seen func(cluster.Cycle)) (cluster.RolloutStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	var status cluster.RolloutStatus
 	for b := range etcd.Watch(ctx, r.etcd, cluster.RolloutStatusKey(id), cluster.CyclesPrefix) {
+		if b.Snapshot {
+			continue
+		}
 		for _, e := range b.Events {
 			if strings.HasPrefix(e.Key, cluster.CyclesPrefix) {
 				var c cluster.Cycle
