@@ -104,7 +104,7 @@ func (r *rig) thereAndBack(ctx context.Context, spec cluster.Rollout, has func(c
 	if err := r.change(ctx, "undo", id); err != nil {
 		return "", err
 	}
-	back, err := r.follow(ctx, id, cluster.RolloutDone, nil)
+	back, err := r.follow(ctx, id, cluster.RolloutUndone, nil)
 	if err != nil {
 		return "", fmt.Errorf("undone: %w", err)
 	}
