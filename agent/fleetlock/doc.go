@@ -8,4 +8,5 @@
 //	id.go      by which name a machine asks
 //	turn.go    asking for a turn, and giving it back
 //	server.go  the protocol
+//	flatcar.go update-engine, which speaks no protocol but says that it waits
 package fleetlock

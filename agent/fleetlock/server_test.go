@@ -65,6 +65,7 @@ type lock struct {
 	t       *testing.T
 	etcd    *clientv3.Client
 	address string
+	turn    Turn
 }
 
 func newLock(t *testing.T, patience time.Duration) *lock {
@@ -97,7 +98,7 @@ func newLock(t *testing.T, patience time.Duration) *lock {
 			t.Error(err)
 		}
 	})
-	return &lock{t, cli, ln.Addr().String()}
+	return &lock{t, cli, ln.Addr().String(), s.Turn}
 }
 
 // answer is what Zincati gets.

@@ -27,6 +27,7 @@ type agentOptions struct {
 	proxyCert, proxyKey string // the proxy's own certificate for etcd
 	lock                string // where this machine's own updates ask for their turn
 	artifacts           string // URL of where images and releases are
+	flatcar             string // group in whose turn Flatcar's updates reboot this host
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -52,6 +53,7 @@ instances and proxy as they are, for the next agent to take over.`,
 	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
 	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")
 	f.StringVar(&o.artifacts, "artifacts", "", "URL of the directory with images (image-<id>.tar) and releases (release-<digest>.json) that the host may be told to have; empty: images come from other hosts only")
+	f.StringVar(&o.flatcar, "update-engine-group", "", "group of hosts that take turns: reboot this host in its turn when Flatcar's update-engine has an update; empty: leave update-engine alone")
 	f.StringVar(&o.lock, "lock", "127.0.0.1:8090", "address on loopback where this machine's own updates ask for their turn to reboot (the FleetLock protocol); empty: nowhere")
 	return cmd
 }
@@ -108,11 +110,11 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	}
 	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
 	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
-	return runAgent(ctx, p, o.lock)
+	return runAgent(ctx, p, o)
 }
 
 // runAgent runs the agent alone, and tells systemd how it is.
-func runAgent(ctx context.Context, p parts, lock string) error {
+func runAgent(ctx context.Context, p parts, o agentOptions) error {
 	ag, err := p.newAgent()
 	if err != nil {
 		return err
@@ -123,12 +125,10 @@ func runAgent(ctx context.Context, p parts, lock string) error {
 	defer cancel()
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
 	work.Go(func() { giveImages(ctx, p.run, p.engine, p.log.With("part", "images")) })
-	if lock != "" {
-		work.Go(func() {
-			turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
-			answerUpdates(ctx, turn, lock, p.log.With("part", "fleetlock"))
-		})
-	}
+	work.Go(func() {
+		turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
+		o.updates(ctx, turn, p)
+	})
 	work.Go(func() {
 		select {
 		case <-ag.Ready():

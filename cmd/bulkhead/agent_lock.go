@@ -3,29 +3,54 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
+	"sync"
 
 	"bulkhead/agent/fleetlock"
+	"bulkhead/agent/orders"
 )
 
 // machineID is where a machine says which it is: machine-id(5).
 const machineID = "/etc/machine-id"
 
-// answerUpdates answers this machine's own updates until ctx ends. Where that
-// can't be, they get no turn, which is the safe side: tenants are served all
+// updates lets this machine's own updates take their turn until ctx ends. Where
+// that can't be, they get none, which is the safe side: tenants are served all
 // the same.
-func answerUpdates(ctx context.Context, turn fleetlock.Turn, address string, log *slog.Logger) {
+func (o agentOptions) updates(ctx context.Context, turn fleetlock.Turn, p parts) {
+	log := p.log.With("part", "fleetlock")
 	id, err := fleetlock.MachineID(machineID)
+	if err != nil {
+		log.Error("this machine's own updates get no turn, and don't reboot it", "error", err)
+		return
+	}
+	var work sync.WaitGroup
+	defer work.Wait()
+	if s, ok := p.services.(orders.Actions); ok && o.flatcar != "" {
+		f := fleetlock.Flatcar{Turn: turn, Group: o.flatcar, ID: id, Log: log, Reboot: func(ctx context.Context) error { return reboot(ctx, s) }}
+		work.Go(func() { f.Run(ctx) })
+	}
+	if o.lock == "" {
+		return
+	}
+	ln, err := net.Listen("tcp", o.lock)
 	if err == nil {
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", address); err == nil {
-			err = (&fleetlock.Server{Turn: turn, ID: id, Log: log}).Serve(ctx, ln)
-		}
+		err = (&fleetlock.Server{Turn: turn, ID: id, Log: log}).Serve(ctx, ln)
 	}
 	if err != nil && ctx.Err() == nil {
 		log.Error("this machine's own updates are not answered, and don't reboot it", "error", err)
 	}
+}
+
+// reboot runs the host's own action of that name; the host ends before it does.
+func reboot(ctx context.Context, actions orders.Actions) error {
+	const name = "reboot"
+	if err := actions.StartAction(ctx, name); err != nil {
+		return err
+	}
+	if err := actions.AwaitAction(ctx, name); err != nil {
+		return err
+	}
+	return errors.New("its action reboot has ended, and it is still there")
 }
 
 // checkLoopback refuses an address that others than this machine reach.

@@ -23,7 +23,7 @@ var hostPrefixes = append([]string{
 // hostView is a host with what is reserved on it.
 type hostView struct {
 	Name      string             `json:"name"`
-	State     string             `json:"state"` // ready, cordoned, distrusted, draining, drained or gone
+	State     string             `json:"state"` // ready, unready, cordoned, distrusted, draining, drained or gone
 	Reason    string             `json:"reason,omitempty"`
 	Instances int                `json:"instances"`
 	Used      cluster.Resources  `json:"used"`
@@ -39,6 +39,7 @@ type hostView struct {
 	Inventory *cluster.Inventory `json:"inventory,omitempty"`
 
 	present bool
+	unready string
 }
 
 // hostViews gathers all hosts from a view of hostPrefixes.
@@ -54,6 +55,7 @@ func hostViews(v *view) map[string]*hostView {
 	under(v, cluster.HostsPrefix, 1, func(n []string, h cluster.Host, _ etcd.Event) {
 		x := of(n[0])
 		h = x.Inventory.Limit(h)
+		x.unready = h.Unready
 		x.present, x.Capacity, x.Labels, x.Address, x.Init, x.Versions, x.Since = true, h.Capacity, h.Labels, h.Address, h.Init, h.Versions, h.Since
 	})
 	under(v, cluster.PlacementsPrefix, 2, func(n []string, p cluster.Placement, _ etcd.Event) {
@@ -93,6 +95,9 @@ func (h *hostView) stands() (state, reason string) {
 		return "cordoned", *h.Cordon
 	case h.Distrust != nil:
 		return "distrusted", fmt.Sprintf("until %s: %s", h.Distrust.Until.Local().Format("15:04"), h.Distrust.Reason)
+	}
+	if h.unready != "" {
+		return "unready", h.unready
 	}
 	return "ready", ""
 }

@@ -22,6 +22,9 @@ func (m *machine) group(host string) string {
 // taken says why a host can't have its turn now, of which there are limit at a
 // time in its group; "" means that it can.
 func (m *machine) taken(h *Host, limit int) string {
+	if c := m.Cycles[h.Name]; c != nil {
+		return "it is in its cycle for " + c.For
+	}
 	group, holders := m.group(h.Name), []string(nil)
 	for _, name := range slices.Sorted(maps.Keys(m.Cycles)) {
 		if m.Cycles[name].Group == group {

@@ -51,7 +51,7 @@ func (m *machine) asks() Decision {
 	})
 	for _, name := range names {
 		h := m.Hosts[name]
-		if !m.Asks[name].Wanted || m.Cycles[name] != nil || h == nil || h.Presence == nil || len(m.all()) == 1 && h.Placed > 0 || m.taken(h, 1) != "" {
+		if !m.Asks[name].Wanted || h == nil || h.Presence == nil || len(m.all()) == 1 && h.Placed > 0 || m.taken(h, 1) != "" {
 			continue
 		}
 		return m.begin(h, nil, cluster.Cycle{Host: name, For: cluster.FleetLock, Kind: cluster.RolloutOS, Step: cluster.StepCordon}, fmt.Sprintf("%s asks for its turn", name))

@@ -145,7 +145,7 @@ func (m *machine) next(r *Rollout, own, need []string) Decision {
 		if why == "" {
 			why = m.taken(h, limit)
 		}
-		if why == "" && m.Cycles[name] == nil {
+		if why == "" {
 			c := cluster.Cycle{Host: name, For: r.ID, Kind: r.Kind, Step: cluster.StepCordon, Action: r.Action}
 			if r.Kind != cluster.RolloutOS {
 				c.Order = *m.newOrder(r.ID, orderFor(r.Kind, want))

@@ -65,6 +65,17 @@ func TestOthersGoFirstWhileOneIsWaitedFor(t *testing.T) {
 	f.phase("r1", cluster.RolloutDone)
 }
 
+func TestAHostInAnothersCycleIsWaitedFor(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	f.ask("h1", "", true)
+	f.until("it has its turn", func() bool { return f.step("h1") == cluster.StepPatch })
+	f.put(cluster.RolloutKey("r1"), text(cluster.RolloutImage, `,"hosts":["h1"],"pace":{"at_once":2}`))
+	f.pass(5)
+	f.says("r1", "waits for h1: it is in its cycle for fleetlock")
+	f.ask("h1", "", false)
+	f.phase("r1", cluster.RolloutDone)
+}
+
 func TestNoRoomIsWaitedForAndSaid(t *testing.T) {
 	f := newFleet(t, "h1", "h2")
 	f.hosts["h1"].waits = true

@@ -43,19 +43,17 @@ func (w *world) switchOn() {
 	w.powered.mu.Lock()
 	var due []*host
 	for _, h := range w.hosts {
-		if at := w.powered.by[h]; !at.IsZero() && !time.Now().Before(at) {
+		if at := w.powered.by[h]; !at.IsZero() && !time.Now().Before(at) && h.cancel != nil {
 			due = append(due, h)
 			delete(w.powered.by, h)
 		}
 	}
 	w.powered.mu.Unlock()
 	for _, h := range due {
-		if h.cancel != nil {
-			w.say("host %s boots", h.name)
-			h.off()
-			time.Sleep(w.noise.between(time.Second, 40*time.Second)) // it takes its time
-			h.boot()
-		}
+		w.say("host %s boots", h.name)
+		h.off()
+		time.Sleep(w.noise.between(time.Second, 40*time.Second)) // it takes its time
+		h.boot()
 	}
 }
 
