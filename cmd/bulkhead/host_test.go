@@ -53,6 +53,7 @@ func TestHostVerbs(t *testing.T) {
 	s.fails(exitNotFound, "no host", "host", "show", "h1")
 
 	_, _ = s.cli.Delete(t.Context(), cluster.HostKey("h2"))
+	s.says("starts elsewhere", "host", "list")
 	s.fails(exitFailure, "1 instances are placed on it", "host", "rm", "h2")
 	s.says("gone", "host", "rm", "h2", "--force")
 }
