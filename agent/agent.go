@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bulkhead/agent/cells"
+	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 	"bulkhead/internal/allot"
 	"bulkhead/internal/etcd"
@@ -25,6 +27,9 @@ type Agent struct {
 	observer *observer
 	executor *executor
 	presence *etcd.Presence
+	orders   *orders.Orders
+	stocked  atomic.Bool
+	image    atomic.Pointer[string] // of blank cells
 
 	lives   map[string]*life // by instance
 	doorsMu sync.Mutex
@@ -73,6 +78,14 @@ func New(c Config) (*Agent, error) {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
 	a.observer = newObserver(p, c.Services, c.Engine, a.cells)
+	a.image.Store(&c.Host.Image)
+	a.orders, err = orders.New(orders.Config{
+		Host: c.Host.Name, Etcd: c.Etcd, Dir: p.State, Boot: c.Host.Boot, Door: orders.Door(c.Leaving), Linger: c.Linger, Well: a.ready,
+		Actions: c.Actions, Releases: c.Releases, Image: a.useImage, Log: c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make agent: %w", err)
+	}
 	a.executor = &executor{paths: p, services: c.Services, cells: a.cells, log: c.Log}
 	return a, nil
 }
@@ -89,6 +102,9 @@ func (a *Agent) poke() {
 // knowing what is desired.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
+// Orders are what this host is told in rollouts.
+func (a *Agent) Orders() *orders.Orders { return a.orders }
+
 // Run works until ctx ends, and returns when all it started has ended. What
 // runs on the host goes on; the host's presence stays until its lease runs
 // out, so an agent that follows soon takes over without a gap.
@@ -100,10 +116,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.work.Go(func() { a.cells.Keep(ctx) })
 	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()
+	a.cfg.Host.Since, a.cfg.Host.Unready = time.Now().UTC(), unseen
 	if err := a.present(); err != nil {
 		return err
 	}
 	a.work.Go(func() { a.tellLoads(ctx) })
+	a.work.Go(func() { a.awaitStock(ctx) })
+	a.work.Go(func() { a.orders.Run(ctx) })
 	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },
 		cluster.HostPlacements(a.cfg.Host.Name), cluster.HostUnits(a.cfg.Host.Name),
 		cluster.HostManifests(a.cfg.Host.Name), cluster.HostCopies(a.cfg.Host.Name))
@@ -116,7 +135,6 @@ func (a *Agent) Run(ctx context.Context) error {
 // present says that this host is there.
 func (a *Agent) present() error {
 	h := a.cfg.Host
-	h.Since = time.Now().UTC()
 	value, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("cannot encode host %s: %w", h.Name, err)

@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/agent"
+	"bulkhead/agent/cells"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/docker/dockertest"
 	"bulkhead/agent/supervisor"
@@ -88,6 +89,8 @@ type site struct {
 	log    *slog.Logger
 
 	tick     time.Duration // of its agents
+	pool     int           // blank cells that they keep
+	proxy    string        // unit of the host's proxy
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc
@@ -149,6 +152,7 @@ func (s *site) close() {
 func (s *site) config() agent.Config {
 	return agent.Config{
 		Host: s.host, Etcd: s.etcd, Services: s.services, Engine: s.engine, Log: s.log,
+		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy,
 		TTL: 2 * time.Second, Tick: s.tick, Patience: 500 * time.Millisecond,
 	}
 }

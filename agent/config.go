@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/agent/cells"
+	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 )
 
@@ -29,6 +31,22 @@ type Config struct {
 	Engine   cells.Engine
 	Pool     cells.Pool // blank cells to keep; the zero value keeps none
 	Log      *slog.Logger
+
+	// Actions runs what the host's configuration declares; nil: it declares
+	// nothing. Releases installs Bulkhead itself; nil: it stays as it is.
+	Actions  orders.Actions
+	Releases orders.Releases
+	// Fetch gives Docker the image that an order names, from wherever it says;
+	// nil: the host only runs images that Docker has.
+	Fetch func(ctx context.Context, o cluster.Order) error
+	// Proxy is the unit of the host's proxy, without which the host is not well;
+	// empty: it has none.
+	Proxy string
+	// Leaving is the file by which the host's proxy knows that it is leaving.
+	Leaving string
+	// Linger is how long the proxy goes on serving when it says that it is
+	// leaving, before the host does what makes it leave. Default 10 s.
+	Linger time.Duration
 
 	// TTL is how long the host and its instances stay in etcd when the agent
 	// no longer says that they are there. Default 10 s.
@@ -62,10 +80,16 @@ func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		value     *time.Duration
 		otherwise time.Duration
-	}{{&c.TTL, 10 * time.Second}, {&c.Tick, 10 * time.Second}, {&c.Patience, 3 * time.Second}} {
+	}{{&c.TTL, 10 * time.Second}, {&c.Tick, 10 * time.Second}, {&c.Patience, 3 * time.Second}, {&c.Linger, 10 * time.Second}} {
 		if *d.value == 0 {
 			*d.value = d.otherwise
 		}
+	}
+	if c.Leaving == "" {
+		c.Leaving = filepath.Join(c.Host.Paths.State, "leaving")
+	}
+	if c.Actions == nil {
+		c.Actions = orders.None{}
 	}
 	if c.Workers == 0 {
 		c.Workers = 8

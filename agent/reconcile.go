@@ -25,8 +25,9 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		return observeAgain
 	}
 	a.noteSight(seen.Blind)
+	a.judgeSelf(seen)
 	a.tend(ctx, desired, seen)
-	a.cells.Blank(a.cfg.Host.Image)
+	a.cells.Blank(*a.image.Load())
 	tasks := map[string][]Task{}
 	for _, t := range Plan(desired, seen) {
 		tasks[t.Instance] = append(tasks[t.Instance], t)

@@ -41,7 +41,7 @@ func readFleet(t *testing.T) cluster.Fleet {
 // which differ every time.
 func input(f cluster.Fleet, h cluster.FleetHost) Input {
 	in := Input{Fleet: f, Host: h, Artifacts: Artifacts{SHA256: map[string]string{}, Image: "sha256:" + strings.Repeat("5", 64)}}
-	for i, name := range append([]string{ImageFile}, Binaries...) {
+	for i, name := range append([]string{ImageFile}, cluster.Binaries...) {
 		in.Artifacts.SHA256[name] = strings.Repeat(fmt.Sprint(i), 64)
 	}
 	var names []string
@@ -135,8 +135,9 @@ func TestIgnitionTakesWhatIsRendered(t *testing.T) {
 				t.Errorf("%s is fetched unverified", f.Path)
 			}
 		}
-		for _, name := range Binaries {
-			if f, ok := files[binDir+"/"+name]; !ok || *f.Mode != 0o755 || *f.Contents.Source != "http://10.0.0.254:8000/"+name {
+		dir := releases + "/" + cluster.ReleaseDir(in.Artifacts.Release().Digest())
+		for _, name := range cluster.Binaries {
+			if f, ok := files[dir+"/"+name]; !ok || *f.Mode != 0o755 || *f.Contents.Source != "http://10.0.0.254:8000/"+name {
 				t.Errorf("%s is not fetched as it should be", name)
 			}
 		}

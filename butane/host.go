@@ -2,10 +2,12 @@ package butane
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -22,7 +24,8 @@ const ProxyUser = 400000
 
 // Where things are on a host.
 const (
-	binDir   = "/opt/bulkhead/bin"
+	binDir   = "/opt/bulkhead/bin" // a link to the release in force
+	releases = "/opt/bulkhead/releases"
 	image    = "/opt/bulkhead/" + ImageFile
 	etcDir   = "/etc/bulkhead"
 	keysDir  = etcDir + "/pki"
@@ -81,9 +84,10 @@ func newHost(in Input) (*host, error) {
 	if h.Version == "" {
 		return nil, fmt.Errorf("variant %q is neither fcos nor flatcar", in.Fleet.Variant)
 	}
-	for _, name := range Binaries {
-		h.fetch(binDir+"/"+name, name, 0o755)
+	for _, name := range cluster.Binaries {
+		h.fetch(path.Join(releases, h.ReleaseDir(), name), name, 0o755)
 	}
+	h.Files = append(h.Files, file{Path: path.Join(releases, h.ReleaseDir(), "manifest.json"), Mode: 0o644, Text: string(in.Artifacts.Release().Text())})
 	h.Files = append(h.Files, file{Path: "/etc/hostname", Mode: 0o644, Text: in.Host.Name + "\n"})
 	h.keys()
 	err := h.texts(map[string]string{
@@ -118,6 +122,7 @@ func (h *host) worker() error {
 	h.Units = append(h.Units, unit{Name: "docker.service", DropIn: dropIn, Enable: true})
 	return h.all(map[string]string{
 		"/etc/docker/daemon.json":                              "daemon.json",
+		"/etc/systemd/system/bulkhead-action-reboot.service":   "bulkhead-action-reboot.service",
 		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
 		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",
 	}, "bulkhead-agent.service")
@@ -219,6 +224,23 @@ func (h *host) Etcd() string { return strings.Join(h.Fleet.Endpoints(), ",") }
 
 // PeerAddress is where this host's proxy listens for others.
 func (h *host) PeerAddress() string { return h.Fleet.PeerAddress(h.Host) }
+
+// ReleaseDir is the name of the directory of the release that it is made with.
+func (h *host) ReleaseDir() string { return cluster.ReleaseDir(h.Artifacts.Release().Digest()) }
+
+// Lock is where this host's agent answers its machine's updates: the address
+// that they are told to ask at, if it is one of loopback; else somebody else
+// answers them.
+func (h *host) Lock() string {
+	u, err := url.Parse(h.Fleet.Update.Lock)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+}
 
 // Labels are the host's labels as flags take them, sorted.
 func (h *host) Labels() []string {

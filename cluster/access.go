@@ -31,6 +31,7 @@ func SchedulerAccess() []Access {
 	all := []Access{{Key: Root, Prefix: true}}
 	for _, prefix := range []string{
 		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
+		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix,
 	} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
@@ -38,13 +39,16 @@ func SchedulerAccess() []Access {
 }
 
 // AgentAccess is what a host's agent may do: read what is meant for its host,
-// and say how its host is.
+// say how its host is, and what became of its orders, and ask for its turn.
 func AgentAccess(host string) []Access {
 	return []Access{
 		{Key: HostPlacements(host), Prefix: true},
 		{Key: HostUnits(host), Prefix: true},
 		{Key: HostManifests(host), Prefix: true},
 		{Key: HostCopies(host), Prefix: true},
+		{Key: OrderKey(host)},
+		{Key: ReportKey(host), Write: true},
+		{Key: AskKey(host), Write: true},
 		{Key: HostKey(host), Write: true},
 		{Key: LoadKey(host), Write: true},
 		{Key: InstancesPrefix + host + "/", Prefix: true, Write: true},

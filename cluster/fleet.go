@@ -91,7 +91,7 @@ func (h FleetHost) Is(role string) bool { return slices.Contains(h.Roles, role) 
 
 // Inventory is what the host may claim to be, for [InventoryKey].
 func (f Fleet) Inventory(h FleetHost) Inventory {
-	return Inventory{Labels: h.Labels, Address: f.PeerAddress(h), Memory: h.Caps.Memory, CPU: h.Caps.CPU, Pids: h.Caps.Pids}
+	return Inventory{Labels: h.Labels, Address: f.PeerAddress(h), Memory: h.Caps.Memory, CPU: h.Caps.CPU, Pids: h.Caps.Pids, Member: h.Is(RoleControl)}
 }
 
 // PeerAddress is where a host's proxy takes other proxies' requests.

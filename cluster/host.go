@@ -12,6 +12,7 @@ type Inventory struct {
 	Memory  Bytes             `json:"memory,omitempty"`  // most that tenants may use of it; 0: as it says
 	CPU     float64           `json:"cpu,omitempty"`     // likewise, in cores promised
 	Pids    int               `json:"pids,omitempty"`    // likewise
+	Member  bool              `json:"member,omitempty"`  // it runs a member of etcd, whatever it says
 }
 
 // Limit returns what a host is taken for that claims to be h. Without an
@@ -20,7 +21,7 @@ func (i *Inventory) Limit(h Host) Host {
 	if i == nil {
 		return h
 	}
-	h.Labels = i.Labels
+	h.Labels, h.Member = i.Labels, h.Member || i.Member
 	if i.Address != "" {
 		h.Address = i.Address
 	}

@@ -32,12 +32,18 @@ type Host struct {
 	Paths    Paths             `json:"paths"`
 	ProxyGID int               `json:"proxy_gid"` // the group that may connect to runners
 	Image    string            `json:"image"`     // ID of the image that new instances run
-	Versions map[string]string `json:"versions"`  // os, kernel, docker, systemd, bulkhead
+	Versions map[string]string `json:"versions"`  // os, kernel, docker, systemd, bulkhead; release: the digest of the one that it runs
 	Boot     string            `json:"boot"`      // changes with every boot
 	Since    time.Time         `json:"since"`     // when this agent started
 	// Address, host:port, is where its proxy takes requests from other hosts'
 	// proxies; empty: it takes none.
 	Address string `json:"address,omitempty"`
+	// Member says that it runs a member of etcd: no two of them are patched at
+	// a time.
+	Member bool `json:"member,omitempty"`
+	// Unready says why it should not be counted on yet (Docker, its proxy, its
+	// pool of cells); empty: it is well, by its own checks.
+	Unready string `json:"unready,omitempty"`
 }
 
 // Paths are where a host keeps things; a scheduler renders them into units.

@@ -48,17 +48,20 @@ type Gate struct {
 // on where its predecessor was.
 type Cycle struct {
 	Host    string      `json:"host"`
-	For     string      `json:"for"`   // the rollout's id, or fleetlock
-	Kind    RolloutKind `json:"kind"`  //
-	Group   string      `json:"group"` // of hosts that take turns
+	For     string      `json:"for"`              // the rollout's id, or fleetlock
+	Kind    RolloutKind `json:"kind"`             //
+	Group   string      `json:"group"`            // of hosts that take turns
+	Member  bool        `json:"member,omitempty"` // it runs a member of etcd
 	Step    CycleStep   `json:"step"`
 	Since   time.Time   `json:"since"`            // when this step began
 	Begun   time.Time   `json:"begun"`            // when the cycle began
-	Boot    string      `json:"boot,omitempty"`   // the host's when it began
+	Action  string      `json:"action,omitempty"` // what the host is to do once it has been left
+	Boot    string      `json:"boot,omitempty"`   // the host's when it was told to, or until then when the cycle began
 	Before  string      `json:"before,omitempty"` // image or release that it had
 	Order   Order       `json:"order,omitzero"`   // what the host is told
 	Waiting []string    `json:"waiting,omitempty"`
 	Stopped string      `json:"stopped,omitempty"` // why it does not go on; empty: it does
+	Alert   string      `json:"alert,omitempty"`   // what an operator should look at
 }
 
 // CycleStep is where a host is in its cycle.
@@ -86,6 +89,10 @@ type Order struct {
 	Action  string `json:"action,omitempty"`  // run this action of yours
 	Image   string `json:"image,omitempty"`   // have this image, and run instances with it
 	Release string `json:"release,omitempty"` // become this release
+
+	// From are hosts that have Image, with the addresses of their proxies
+	// (host:port): where a host that lacks it may get it.
+	From map[string]string `json:"from,omitempty"`
 }
 
 // Report is what became of an order: the value of [ReportKey], written by the
@@ -114,6 +121,12 @@ type RolloutStatus struct {
 	Hosts  map[string]HostOutcome `json:"hosts"`
 	Begun  time.Time              `json:"begun,omitzero"`
 	Ended  time.Time              `json:"ended,omitzero"`
+	// Observed is the revision of the rollout under which a gate failed: it is
+	// resumed by being written again.
+	Observed int64 `json:"observed,omitempty"`
+	Watched  bool  `json:"watched,omitempty"` // the canaries have been watched
+	// Below are tenants that had fewer instances than they must when it began.
+	Below []string `json:"below,omitempty"`
 }
 
 // Phases of a rollout.
@@ -125,11 +138,39 @@ const (
 	RolloutStopped = "stopped" // a gate failed: Reason says which; resume or abort it
 	RolloutAborted = "aborted"
 	RolloutDone    = "done"
+	RolloutUndone  = "undone"
+)
+
+// FleetLock is whom a cycle is for that a host asked for by itself.
+const FleetLock = "fleetlock"
+
+// DefaultGroup is the group of hosts that have not asked in the name of
+// another.
+const DefaultGroup = "default"
+
+// Release is the key of a release's digest in [Host.Versions].
+const Release = "release"
+
+// States of a host in a rollout.
+const (
+	HostWaiting = "waiting"
+	HostCycling = "cycling"
+	HostDone    = "done"
+	HostFailed  = "failed"
+	HostSkipped = "skipped" // it had it already, or is no more
+	HostUndone  = "undone"
+)
+
+// States of an order.
+const (
+	OrderDoing  = "doing"
+	OrderDone   = "done"
+	OrderFailed = "failed"
 )
 
 // HostOutcome is what a rollout has done with one host.
 type HostOutcome struct {
-	State  string        `json:"state"` // waiting, cycling, done, failed or skipped
+	State  string        `json:"state"` // [HostWaiting] and so on
 	Reason string        `json:"reason,omitempty"`
 	Before string        `json:"before,omitempty"` // what it had, for an undo
 	Took   time.Duration `json:"took,omitempty"`   // nanoseconds

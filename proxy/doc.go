@@ -20,6 +20,7 @@
 //	response.go  frames to HTTP, streamed
 //	trailers.go  what follows a body, both ways
 //	upgrade.go   a 101: raw bytes, both ways; tunnels.go ends them
+//	websocket.go where in a WebSocket's frames a Close may be put
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way
 //
@@ -28,6 +29,8 @@
 //
 // What another host's proxy sends comes in by inbound.go, and relay.go passes
 // it on to an instance here, frame by frame.
+//
+// Over the same port a host gets an image from another: images.go.
 //
 // watch.go keeps the table as etcd says (known.go, rank.go), and keeps it when
 // etcd is gone. The proxy faces the world, so it runs unprivileged and holds no tenant's secret:

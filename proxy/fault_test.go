@@ -283,6 +283,19 @@ func TestReadyOnceRoutesAreKnownAndUntilItLeaves(t *testing.T) {
 	if got := status(); got != 200 {
 		t.Errorf("then: %d", got)
 	}
+	p.proxy.opts.Leaving = filepath.Join(t.TempDir(), "leaving")
+	if err := os.WriteFile(p.proxy.opts.Leaving, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := status(); got != 503 {
+		t.Errorf("told to leave: %d", got)
+	}
+	if err := os.Remove(p.proxy.opts.Leaving); err != nil {
+		t.Fatal(err)
+	}
+	if got := status(); got != 200 {
+		t.Errorf("told to stay after all: %d", got)
+	}
 	p.proxy.opts.Leave = 0
 	p.proxy.leave(t.Context())
 	if got := status(); got != 503 {

@@ -75,10 +75,18 @@ func (p *Proxy) servePeer(raw net.Conn, known func()) {
 	if err := hardenTCP(raw); err != nil {
 		log.Warn("another proxy's connection may outlive it", "error", err)
 	}
-	conn, host, err := p.peerTLS.accept(p.ctx, raw)
+	protocols := []string{peerProtocol}
+	if p.opts.Images != "" {
+		protocols = append(protocols, imagesProtocol)
+	}
+	conn, host, protocol, err := p.peerTLS.accept(p.ctx, raw, protocols...)
 	known()
 	if err != nil {
 		log.Warn("refused a connection that should be another proxy's", "error", err)
+		return
+	}
+	if protocol == imagesProtocol {
+		p.passImages(conn, host, log)
 		return
 	}
 	in := &inbound{p: p, host: host, conn: frames.NewConn(conn, "proxy"), relays: map[uint32]*relay{}}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -71,7 +72,6 @@ func (t *peerTLS) config() (*tls.Config, error) {
 	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
-		NextProtos:   []string{peerProtocol},
 		Certificates: []tls.Certificate{*t.pair.current()},
 		RootCAs:      roots,
 		ClientCAs:    roots,
@@ -80,10 +80,16 @@ func (t *peerTLS) config() (*tls.Config, error) {
 
 // dial connects to another host's proxy.
 func (t *peerTLS) dial(ctx context.Context, host, address string) (net.Conn, error) {
+	return t.dialFor(ctx, host, address, peerProtocol)
+}
+
+// dialFor does so to speak this protocol.
+func (t *peerTLS) dialFor(ctx context.Context, host, address, protocol string) (net.Conn, error) {
 	config, err := t.config()
 	if err != nil {
 		return nil, err
 	}
+	config.NextProtos = []string{protocol}
 	config.ServerName = cluster.PeerName(host)
 	d := net.Dialer{Timeout: peerDial, KeepAliveConfig: keepAlive, Control: func(_, _ string, c syscall.RawConn) (err error) {
 		return errors.Join(c.Control(func(fd uintptr) { err = dieSoon(fd) }), err)
@@ -97,16 +103,16 @@ func (t *peerTLS) dial(ctx context.Context, host, address string) (net.Conn, err
 		raw.Close()
 		return nil, err
 	}
-	if conn.ConnectionState().NegotiatedProtocol != peerProtocol {
+	if conn.ConnectionState().NegotiatedProtocol != protocol {
 		raw.Close()
-		return nil, fmt.Errorf("it does not speak %s", peerProtocol)
+		return nil, fmt.Errorf("it does not speak %s", protocol)
 	}
 	return conn, nil
 }
 
-// accept takes a connection of another host's proxy, and returns that host's
-// name. It closes raw with an error.
-func (t *peerTLS) accept(ctx context.Context, raw net.Conn) (conn net.Conn, host string, err error) {
+// accept takes a connection of another host, to speak one of these protocols,
+// and returns that host's name and which it is. It closes raw with an error.
+func (t *peerTLS) accept(ctx context.Context, raw net.Conn, protocols ...string) (conn net.Conn, host, protocol string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, peerDial+peerGreet)
 	defer cancel()
 	defer func() {
@@ -116,19 +122,20 @@ func (t *peerTLS) accept(ctx context.Context, raw net.Conn) (conn net.Conn, host
 	}()
 	config, err := t.config()
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
+	config.NextProtos = protocols
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	c := tls.Server(raw, config)
 	if err := c.HandshakeContext(ctx); err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	state := c.ConnectionState()
-	if state.NegotiatedProtocol != peerProtocol {
-		return nil, "", fmt.Errorf("it does not speak %s", peerProtocol)
+	if !slices.Contains(protocols, state.NegotiatedProtocol) {
+		return nil, "", "", fmt.Errorf("it speaks none of %v", protocols)
 	}
 	host, err = peerHost(state.PeerCertificates[0])
-	return c, host, err
+	return c, host, state.NegotiatedProtocol, err
 }
 
 // peerHost is the host that a proxy's certificate is for.

@@ -40,6 +40,12 @@ type Options struct {
 	// Leave is how long it goes on taking requests once it is told to shut
 	// down: so long a load balancer may take to see that it is not ready.
 	Leave time.Duration
+	// Leaving is a file; while it is there, the proxy says that it is not
+	// ready, and serves as ever. Empty: there is none.
+	Leaving string
+	// Images is the socket at which this host's agent answers other hosts that
+	// want an image; empty: none do.
+	Images string
 
 	Peers *PeerFiles        // for other hosts' proxies; nil: this host serves alone
 	TLS   *CertificateFiles // for clients

@@ -53,7 +53,7 @@ func (ts *tunnels) drain(ctx context.Context) {
 	}
 	ts.mu.Lock()
 	for t := range ts.all {
-		t.cut()
+		t.leave()
 	}
 	ts.mu.Unlock()
 	<-end

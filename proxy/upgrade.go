@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -51,6 +52,9 @@ func (x *exchange) switchProtocols(r frames.Response) {
 	}
 	head := bytes.Clone(resp.Header.Header())
 	t := &tunnel{x: x, conn: expecting(x.ctx), stream: x.stream}
+	if bytes.EqualFold(r.Headers.Get("upgrade"), []byte("websocket")) {
+		t.ws = &wsFrames{}
+	}
 	tunnels := &x.p.tunnels
 	tunnels.add(t)
 	x.ctx.HijackSetNoResponse(true)
@@ -70,6 +74,9 @@ type tunnel struct {
 	idle  *time.Timer   // nil before it runs
 	quiet time.Duration // how long nothing may move
 	over  bool          // neither connection nor stream is the tunnel's any more
+	left  bool          // the proxy is leaving
+
+	ws *wsFrames // what the client is sent; nil: it is no WebSocket
 }
 
 // run copies both ways until the function ends its own, and ends the exchange.
@@ -84,9 +91,13 @@ func (t *tunnel) run(c net.Conn, head []byte) {
 	if err == nil {
 		err = t.toClient(c)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		t.closeWrite()
-	} else {
+	case isReset(err):
+		t.bye(c, err)
+		t.closeWrite()
+	default:
 		t.cut()
 	}
 	left := <-gone
@@ -116,6 +127,8 @@ func (t *tunnel) fromClient(c net.Conn) (gone bool) {
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded): // closeWrite has set one
+			return false
 		case errors.Is(err, io.EOF):
 			t.half()
 			t.stream.Write(context.Background(), nil, true)
@@ -138,8 +151,29 @@ func (t *tunnel) toClient(c net.Conn) error {
 		if _, err := c.Write(chunk); err != nil {
 			return err
 		}
+		if t.ws != nil {
+			t.ws.pass(chunk)
+		}
 		t.moved()
 		t.x.rec.out += int64(len(chunk))
+	}
+}
+
+// bye tells the client of a WebSocket why nothing more comes.
+func (t *tunnel) bye(c net.Conn, err error) {
+	if t.ws == nil {
+		return
+	}
+	t.mu.Lock()
+	leaving := t.left
+	t.mu.Unlock()
+	code := uint16(wsFailed)
+	var reset *frames.ResetError
+	if leaving || errors.As(err, &reset) && reset.Code == frames.CodeGone {
+		code = wsGoingAway
+	}
+	if bye := t.ws.close(code); bye != nil {
+		c.Write(bye)
 	}
 }
 
@@ -170,6 +204,16 @@ func (t *tunnel) closeWrite() {
 	t.conn.SetReadDeadline(time.Now().Add(tunnelEnd))
 	if c, ok := t.conn.NetConn().(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
+	}
+}
+
+// leave ends the tunnel in good order: toClient notices, and says why.
+func (t *tunnel) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.over {
+		t.left = true
+		t.stream.Cancel()
 	}
 }
 

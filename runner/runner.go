@@ -175,7 +175,10 @@ func (r *Runner) endUpgraded() {
 	for in := range r.inbounds {
 		for _, c := range in.calls {
 			if c.upgraded {
-				c.refuse(refuse(503, "draining", "its runner is ending"))
+				r.queue(in.link, func(dst []byte) []byte {
+					return frames.AppendReset(dst, c.id, frames.CodeGone, "its runner is ending")
+				})
+				c.abandon(frames.CodeCancelled, "its runner is ending")
 			}
 		}
 	}

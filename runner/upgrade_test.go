@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +23,13 @@ import (
 
 // through puts a host proxy before the rig and returns its address.
 func (r *rig) through() string {
+	addr, _ := r.throughProxy()
+	return addr
+}
+
+// throughProxy returns what ends the proxy in so much time, too; the test's end
+// does.
+func (r *rig) throughProxy() (addr string, leave func(time.Duration) error) {
 	r.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	table := proxy.NewTable("h1", log)
@@ -37,14 +44,21 @@ func (r *rig) through() string {
 	}
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ln) }()
+	var once sync.Once
+	leave = func(within time.Duration) (err error) {
+		once.Do(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), within)
+			defer cancel()
+			err = errors.Join(p.Shutdown(ctx), <-done)
+		})
+		return err
+	}
 	r.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := errors.Join(p.Shutdown(ctx), <-done); err != nil {
+		if err := leave(time.Second); err != nil {
 			r.t.Error(err)
 		}
 	})
-	return ln.Addr().String()
+	return ln.Addr().String(), leave
 }
 
 // route has a table say that the rig is acme's, as scheduler and agent would.
@@ -171,8 +185,24 @@ func TestUpgradedRequestsEndWhenTheRunnerDrains(t *testing.T) {
 	r.deploy("ws", wsEcho)
 	c := r.websocket(r.through())
 	r.runner.endUpgraded() // as Drain has it after a while
-	if _, _, err := c.ReadMessage(); err == nil || strings.Contains(err.Error(), "timeout") {
-		t.Fatalf("the connection ends with %v", err)
+	var closed *websocket.CloseError
+	if _, _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != websocket.CloseGoingAway {
+		t.Fatalf("the connection ends with %v, want it to say that the other end goes away", err)
+	}
+	r.awaitCalls("ws", 0)
+}
+
+func TestWebSocketsAreToldThatTheProxyLeaves(t *testing.T) {
+	r := newRig(t, cluster.Limits{})
+	r.deploy("ws", wsEcho)
+	addr, leave := r.throughProxy()
+	c := r.websocket(addr)
+	if err := leave(10 * time.Millisecond); err != nil { // it has hardly any time left
+		t.Error(err)
+	}
+	var closed *websocket.CloseError
+	if _, _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != websocket.CloseGoingAway {
+		t.Fatalf("the connection ends with %v, want it to say that the other end goes away", err)
 	}
 	r.awaitCalls("ws", 0)
 }

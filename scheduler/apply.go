@@ -15,6 +15,7 @@ var watched = []etcd.Prefix{
 	{Name: cluster.TenantsPrefix}, {Name: cluster.AppliedPrefix}, {Name: cluster.StatusPrefix},
 	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix}, {Name: cluster.LoadsPrefix},
 	{Name: cluster.PlacementsPrefix}, {Name: cluster.UnitsPrefix}, {Name: cluster.RoutesPrefix}, {Name: cluster.InstancesPrefix},
+	{Name: cluster.RolloutsPrefix}, {Name: cluster.CyclesPrefix}, {Name: cluster.OrdersPrefix}, {Name: cluster.ReportsPrefix}, {Name: cluster.AsksPrefix},
 	{Name: cluster.FunctionsPrefix, KeysOnly: true}, {Name: cluster.ManifestsPrefix}, {Name: cluster.CopiesPrefix, KeysOnly: true},
 }
 
@@ -34,6 +35,7 @@ func (s *snapshot) apply(b etcd.Batch, now time.Time) *snapshot {
 	if b.Snapshot {
 		next.inherit(s, now)
 	}
+	next.rolls.stir(len(b.Events) > 0)
 	return next
 }
 
@@ -43,7 +45,7 @@ func (s *snapshot) inherit(old *snapshot, now time.Time) {
 		if s.hosts[name] == nil && before.presence == nil && len(before.losses) == 0 && (before.off || !before.seen) {
 			continue
 		}
-		s.host(name, now).inherit(before, now)
+		s.host(name, now).inherit(before, now, s.rolls.expected(name))
 	}
 	for name, t := range s.tenants {
 		s.mark(name)
@@ -61,6 +63,7 @@ func (s *snapshot) inherit(old *snapshot, now time.Time) {
 		}
 	}
 	s.brake.removed = old.brake.removed
+	s.rolls.inherit(&old.rolls)
 	s.moves, s.evened, s.evening = old.moves, old.evened, old.evening
 	if old.brake.standing && !s.brake.standing {
 		s.confirm()
@@ -68,7 +71,8 @@ func (s *snapshot) inherit(old *snapshot, now time.Time) {
 }
 
 // inherit carries over a host's history.
-func (h *host) inherit(before *host, now time.Time) {
+func (h *host) inherit(before *host, now time.Time, expected bool) {
+	h.member = h.member || h.claim == nil && before.member
 	h.seen = h.seen || before.seen
 	h.losses, h.strikes, h.trusted = before.losses, max(h.strikes, before.strikes), before.trusted
 	switch {
@@ -78,7 +82,7 @@ func (h *host) inherit(before *host, now time.Time) {
 			h.off, h.confirmed = false, false
 		}
 	case h.presence == nil:
-		h.lost(now)
+		h.lost(now, expected)
 	default:
 		h.back = before.back
 	}
@@ -117,6 +121,8 @@ func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 		s.seeInventory(rest, e, now)
 	case cluster.StatusPrefix:
 		s.seeStatus(rest, e, now)
+	default:
+		s.rolls.see(prefix, rest, e)
 	}
 }
 

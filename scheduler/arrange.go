@@ -192,6 +192,9 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if why := c.moved(p, spec); why != "" {
 		return why
 	}
+	if c.outdated(p) && !c.stuck(p, spec) {
+		return "its image is not the host's any more"
+	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}
@@ -209,6 +212,9 @@ func grows(want, has cluster.Resources) bool {
 func (c *change) place(spec *cluster.Spec, leave []*placed) bool {
 	n := c.number()
 	h, why := c.target(leave, spec)
+	if h == nil {
+		h, why = c.renew(leave, spec)
+	}
 	if h == nil {
 		h, why = c.choose(c.tenant, n, spec)
 	}

@@ -28,9 +28,9 @@ func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster
 	}
 }
 
-// update brings what a placement says in line with the spec and the host's
-// image. While its host is gone, image and resources stay: nobody is there to
-// change them, and the room is unknown.
+// update brings what a placement says in line with the spec; one with another
+// image than its host's is replaced instead. While its host is gone, all stays:
+// nobody is there to change it, and the room is unknown.
 func (c *change) update(p *placed, spec *cluster.Spec) *placed {
 	h := c.hosts[p.host]
 	if h.presence == nil {
@@ -54,6 +54,9 @@ func (c *change) refresh(p *placed, spec *cluster.Spec) *placed {
 	_, n, _ := cluster.ParseInstance(p.Instance)
 	next := c.content(h, n, spec, p.Reason)
 	next.Resources, next.Sleep = p.Resources, p.Sleep
+	if p.Image != "" {
+		next.Image = p.Image
+	}
 	return c.rewrite(p, next)
 }
 

@@ -26,6 +26,9 @@
 // (trust.go), scales tenants by their requests in flight (load.go, scale.go)
 // and evens out hosts that are used very differently (rebalance.go).
 //
+// When nothing else is to be planned, rollouts are (rollouts.go; decided by
+// package rollout).
+//
 // Nothing but ticks and time.Now tells the time, and unless thousands of
 // tenants are to be planned at once, the same model always makes the same plan.
 package scheduler

@@ -40,6 +40,11 @@ func (f *fixture) apply(ops ...etcd.Op) {
 	for _, op := range ops {
 		_, there := f.keys[op.Key]
 		switch {
+		case op.Check:
+			if f.modified[op.Key] != op.Revision || there != (op.Revision > 0) {
+				f.t.Fatalf("%s is at revision %d, and was to be at %d", op.Key, f.modified[op.Key], op.Revision)
+			}
+			continue
 		case !op.Delete:
 			if !there {
 				f.created[op.Key] = f.revision
@@ -47,6 +52,7 @@ func (f *fixture) apply(ops ...etcd.Op) {
 			f.keys[op.Key], f.modified[op.Key] = string(op.Value), f.revision
 		case there:
 			delete(f.keys, op.Key)
+			delete(f.modified, op.Key)
 		default:
 			continue
 		}
@@ -88,7 +94,7 @@ func (f *fixture) relist() {
 func (f *fixture) settle() {
 	f.t.Helper()
 	f.model.tick(f.now, grace)
-	for round := 0; len(f.model.dirty)+len(f.model.outbox) > 0; round++ {
+	for round := 0; f.model.work(); round++ {
 		if round == 20 {
 			writes := f.wrote()
 			f.t.Fatalf("planning does not come to rest: it goes on with %q, after %q", sorted(f.model.dirty), writes[max(0, len(writes)-30):])
@@ -100,6 +106,9 @@ func (f *fixture) settle() {
 				f.t.Fatalf("a group of %d writes, with %s, does not fit a transaction", len(group), group[0].Key)
 			}
 			for _, op := range group {
+				if op.Check {
+					continue
+				}
 				if written[op.Key] {
 					f.t.Fatalf("two groups write %s", op.Key)
 				}
@@ -133,6 +142,9 @@ func (f *fixture) wait(d time.Duration) {
 func (f *fixture) wrote() []string {
 	var keys []string
 	for _, op := range f.writes {
+		if op.Check {
+			continue
+		}
 		key := strings.TrimPrefix(op.Key, cluster.Root)
 		if op.Delete {
 			key = "-" + key

@@ -14,7 +14,7 @@ func (s *snapshot) seeHost(name string, e etcd.Event, now time.Time) {
 	h := s.host(name, now)
 	if e.Deleted {
 		if h.claim != nil {
-			h.lost(now)
+			h.lost(now, s.rolls.expected(name))
 		}
 		h.claim = nil
 		s.believe(h)
@@ -50,7 +50,9 @@ func (s *snapshot) seeInventory(name string, e etcd.Event, now time.Time) {
 // again whom that concerns.
 func (s *snapshot) believe(h *host) {
 	var next *cluster.Host
+	h.member = h.member && h.claim == nil || h.inventory != nil && h.inventory.Member
 	if h.claim != nil {
+		h.member = h.member || h.claim.Member
 		taken := h.inventory.Limit(*h.claim)
 		next = &taken
 		h.off, h.confirmed, h.address = false, false, taken.Address

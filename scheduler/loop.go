@@ -88,7 +88,7 @@ func (l *loop) take(b etcd.Batch) {
 
 // settle plans and writes once the model has caught up with our last write.
 func (l *loop) settle(ctx context.Context) error {
-	for l.ready && l.model.revision >= l.wrote && len(l.model.dirty)+len(l.model.outbox) > 0 {
+	for l.ready && l.model.revision >= l.wrote && l.model.work() {
 		groups := l.model.plan(time.Now(), l.Grace, atOnce)
 		if len(groups) > 0 {
 			revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)
@@ -97,6 +97,7 @@ func (l *loop) settle(ctx context.Context) error {
 			}
 			l.wrote = revision
 		}
+		l.model.rolls.tell(l.Log)
 		if err := l.read(ctx); err != nil {
 			return err
 		}
@@ -115,4 +116,5 @@ func (s *snapshot) tick(now time.Time, grace time.Duration) {
 	s.judge(now)
 	s.scale(now)
 	s.even(now)
+	s.rolls.stir(true)
 }

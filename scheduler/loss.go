@@ -24,10 +24,12 @@ type losses struct {
 	written  *cluster.Brake // what it says
 }
 
-// lost takes note of the end of a host's presence.
-func (h *host) lost(now time.Time) {
-	h.gone = now
-	h.losses = append(h.losses, now)
+// lost takes note of the end of a host's presence. One that was told to boot is
+// not to blame.
+func (h *host) lost(now time.Time, expected bool) {
+	if h.gone = now; !expected {
+		h.losses = append(h.losses, now)
+	}
 }
 
 // writeOff decides which hosts that are gone for the grace are given up.
@@ -50,6 +52,7 @@ func (s *snapshot) weigh(now time.Time) (held bool) {
 		switch {
 		case h.presence != nil:
 			there++
+		case s.rolls.expected(h.name): // it will be back
 		case !h.off && !h.confirmed && (len(h.placed) > 0 || h.seen):
 			gone = append(gone, h.name)
 		}

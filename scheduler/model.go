@@ -35,6 +35,7 @@ type snapshot struct {
 	// timed are tenants for which time alone changes something.
 	timed  map[string]bool
 	unread map[string]reading // functions' values that are needed, by key
+	rolls  rolls
 }
 
 func newSnapshot() *snapshot {
@@ -42,6 +43,7 @@ func newSnapshot() *snapshot {
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
 		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, moves: map[string]move{}, active: map[string]bool{}, unread: map[string]reading{},
+		rolls: newRolls(),
 	}
 }
 
@@ -111,6 +113,7 @@ const unseen = math.MaxInt64
 type host struct {
 	name      string
 	claim     *cluster.Host      // its presence as it has it; nil: it has none
+	member    bool               // it has a member of etcd, as last known
 	inventory *cluster.Inventory // what the operator knows of it; nil: nothing
 	presence  *cluster.Host      // what it is taken for, from both; nil: it is gone
 	address   string             // of its proxy, the last known
@@ -170,6 +173,9 @@ func (s *snapshot) host(name string, now time.Time) *host {
 	}
 	return h
 }
+
+// work says whether there may be something to plan.
+func (s *snapshot) work() bool { return len(s.dirty)+len(s.outbox) > 0 || s.rolls.dirty }
 
 // mark has a tenant planned.
 func (s *snapshot) mark(tenant string) { s.dirty[tenant] = true }

@@ -52,6 +52,10 @@ func (s *snapshot) seeStatus(rest string, e etcd.Event, now time.Time) {
 		s.seeDistrust(host, e, now)
 		return
 	}
+	if id, ok := strings.CutPrefix(rest, "rollouts/"); ok {
+		s.rolls.seeStatus(id, e)
+		return
+	}
 	name, ok := strings.CutPrefix(rest, "tenants/")
 	if !ok {
 		return

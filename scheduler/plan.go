@@ -37,6 +37,9 @@ func (s *snapshot) plan(now time.Time, grace time.Duration, most int) [][]etcd.O
 			groups = append(groups, p.tenant(t, hold)...)
 		}
 	}
+	if len(groups)+len(s.dirty) == 0 { // hosts are as they are, not as they will be
+		groups = s.patch(now)
+	}
 	return groups
 }
 

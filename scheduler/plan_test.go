@@ -259,14 +259,6 @@ func TestChangesInPlace(t *testing.T) {
 	f.settle()
 	f.ready()
 	f.wrote()
-	h := sized("h1", "", "1GiB", 4)
-	h.Image = "sha256:two"
-	f.host(h)
-	f.settle()
-	f.is("a new image", f.placement("h1", "acme.0").Image, "sha256:two")
-	if w := f.wrote(); len(w) != 1 {
-		t.Errorf("a new image wrote %q", w)
-	}
 	f.tenant("acme", `"resources":{"memory":"1GiB"}`)
 	f.settle()
 	f.is("grown into all of the host", f.where("acme"), "acme.0@h1")

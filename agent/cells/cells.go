@@ -43,12 +43,14 @@ type Cells struct {
 	making  int
 	refused time.Time // no cell is made before
 	pause   time.Duration
-	changed chan struct{} // wakes Keep
+	failing map[string]failing // by image; none that a cell was made of since
+	grown   chan struct{}      // closed and replaced when a cell was made, or could not be
+	changed chan struct{}      // wakes Keep
 }
 
 // Open finds the cells that an earlier agent left.
 func Open(cfg Config) (*Cells, error) {
-	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1)}
+	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1), failing: map[string]failing{}, grown: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
 		return nil, fmt.Errorf("cannot open cells: %w", err)
 	}
@@ -106,8 +108,8 @@ func (c *Cells) Containers() map[string][]Container {
 }
 
 // Saw takes in what the engine shows, and has removed what should not be
-// there: containers without a cell, blank ones that have died or are of
-// another image, cells that leave, and cells whose container is gone. The
+// there: containers without a cell, blank ones that have died or are of an
+// image whose time is over, cells that leave, and cells whose container is gone. The
 // engine was asked at asked: it knows nothing of what was made since.
 func (c *Cells) Saw(list []Container, asked time.Time) {
 	var out []Container
@@ -123,7 +125,7 @@ func (c *Cells) Saw(list []Container, asked time.Time) {
 		switch {
 		case cell == nil:
 			out = append(out, k)
-		case cell.Leaving, cell.Instance == "" && cell.Container != "" && (!k.Running || c.image != "" && k.Image != c.image):
+		case cell.Leaving, cell.Instance == "" && cell.Container != "" && !k.Running, c.obsolete(cell):
 			dead = append(dead, cell)
 		default:
 			c.seen[k.Cell] = k

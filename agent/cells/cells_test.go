@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
 	"golang.org/x/sys/unix"
 
 	"bulkhead/agent/cells"
@@ -288,5 +290,78 @@ func TestWhoCannotBeServedIsTold(t *testing.T) {
 	h.open()
 	if _, err := h.Take(t.Context(), "acme.0", h.spec("acme.0")); !errors.Is(err, no) {
 		t.Errorf("without room: %v", err)
+	}
+}
+
+// relabelled makes an image that differs from another by its ID only.
+func relabelled(t *testing.T, of string, change string) string {
+	t.Helper()
+	c := dockertest.Client(t)
+	made, err := c.ContainerCreate(t.Context(), &container.Config{Image: of}, nil, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.ContainerRemove(context.Background(), made.ID, container.RemoveOptions{})
+	r, err := c.ContainerCommit(t.Context(), made.ID, container.CommitOptions{Changes: []string{change}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.ImageRemove(context.Background(), r.ID, image.RemoveOptions{Force: true}) })
+	return r.ID
+}
+
+func TestBlankCellsOfAnotherImageAreThereBeforeTheOldOnesGo(t *testing.T) {
+	h := newHouse(t, "image", cells.Pool{Min: 2, Max: 2})
+	h.await("two blank cells wait", blank(2))
+	old, patched := h.image, relabelled(t, h.image, "LABEL patched=yes")
+	of := func(list []cells.Container, image string) (n int) {
+		for _, k := range list {
+			if k.Image == image && k.Running {
+				n++
+			}
+		}
+		return n
+	}
+	h.Blank(patched)
+	if err := h.AwaitStock(t.Context(), patched); err != nil {
+		t.Fatal(err)
+	}
+	list, err := h.engine.List(t.Context())
+	if err != nil || of(list, old) != 2 || of(list, patched) != 2 {
+		t.Errorf("when the new ones are ready there are %d old and %d new (error %v), want 2 of each", of(list, old), of(list, patched), err)
+	}
+	h.await("the old ones have gone", func(list []cells.Container) bool { return of(list, old) == 0 && of(list, patched) == 2 })
+
+	// An instance of the old image gets a cell of it, which nobody takes for
+	// one that is left over.
+	got := make(chan cells.Cell)
+	spec := h.spec("acme.0")
+	go func() {
+		c, err := h.Take(t.Context(), "acme.0", spec)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- c
+	}()
+	var mine cells.Cell
+	h.await("it has its cell", func([]cells.Container) bool {
+		select {
+		case mine = <-got:
+			return true
+		default:
+			return false
+		}
+	})
+	if now, ok := h.Of("acme.0"); !ok || now.ID != mine.ID || now.Image != old || !now.Answers() {
+		t.Errorf("it has cell %s of image %s", now.ID, now.Image)
+	}
+
+	broken := relabelled(t, h.image, `ENTRYPOINT ["/nothing"]`)
+	h.Blank(broken)
+	if err := h.AwaitStock(t.Context(), broken); err == nil || !strings.Contains(err.Error(), "/nothing") {
+		t.Errorf("an image that does not start: %v", err)
+	}
+	if list := h.look(); of(list, patched) != 2 {
+		t.Errorf("for an image that does not start %d blank cells are left", of(list, patched))
 	}
 }

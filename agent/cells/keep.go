@@ -2,6 +2,8 @@ package cells
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -76,23 +78,75 @@ func (c *Cells) lacking(now time.Time) string {
 	if len(c.queue) > c.making {
 		return c.queue[c.making].image
 	}
-	blank := 0
-	for _, cell := range c.all {
-		if cell.blank() && cell.Image == c.image {
-			blank++
-		}
-	}
-	if c.image == "" || blank+c.making-len(c.queue) >= c.cfg.Pool.target(c.taken, now) {
+	if c.image == "" || c.blanks(c.image)+c.making-len(c.queue) >= c.cfg.Pool.target(c.taken, now) {
 		return ""
 	}
 	return c.image
 }
 
-// surplus are blank cells that are more than there should be.
+// blanks is how many blank cells there are of an image. The lock is held.
+func (c *Cells) blanks(image string) (n int) {
+	for _, cell := range c.all {
+		if cell.blank() && cell.Image == image {
+			n++
+		}
+	}
+	return n
+}
+
+// obsolete says whether a cell is blank and of another image than blank cells
+// are to be, of which there are enough by now: until then instances of the
+// image before find theirs. The lock is held.
+func (c *Cells) obsolete(cell *Cell) bool {
+	return cell.blank() && c.image != "" && cell.Image != c.image && c.blanks(c.image) >= c.cfg.Pool.Min
+}
+
+// failing is what became of cells that could not be made.
+type failing struct {
+	times int
+	last  error
+}
+
+// stockFailures is after how many cells that could not be made an image is
+// taken for one of which none can.
+const stockFailures = 5
+
+// grow tells who waits for cells that there may be one more. The lock is held.
+func (c *Cells) grow() {
+	close(c.grown)
+	c.grown = make(chan struct{})
+}
+
+// AwaitStock waits until as many cells of an image are blank as are always
+// kept, or until it seems that none can be made. [Cells.Blank] says that they
+// are wanted.
+func (c *Cells) AwaitStock(ctx context.Context, image string) error {
+	c.mu.Lock()
+	delete(c.failing, image)
+	c.mu.Unlock()
+	for {
+		c.mu.Lock()
+		n, grown, failing := c.blanks(image), c.grown, c.failing[image]
+		c.mu.Unlock()
+		if n >= c.cfg.Pool.Min {
+			return nil
+		}
+		if failing.times >= stockFailures {
+			return fmt.Errorf("%d cells of it could not be made: %w", failing.times, failing.last)
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%d of %d blank cells of it are ready: %w", n, c.cfg.Pool.Min, ctx.Err()), failing.last)
+		}
+	}
+}
+
+// surplus are blank cells that are more than there should be. The lock is held.
 func (c *Cells) surplus(now time.Time) []*Cell {
 	var blank []*Cell
 	for _, cell := range c.all {
-		if cell.blank() {
+		if cell.blank() && (c.image == "" || cell.Image == c.image) {
 			blank = append(blank, cell)
 		}
 	}
@@ -108,7 +162,9 @@ func (c *Cells) makeOne(ctx context.Context, image string) {
 	if cell != nil {
 		cell.making = false
 	}
+	defer c.grow()
 	if err == nil {
+		delete(c.failing, image)
 		c.pause = 0
 		c.made(cell)
 		if cell.blank() {
@@ -121,6 +177,7 @@ func (c *Cells) makeOne(ctx context.Context, image string) {
 	}
 	c.pause = min(max(2*c.pause, pauseMin), pauseMax)
 	c.refused = time.Now().Add(c.pause)
+	c.failing[image] = failing{c.failing[image].times + 1, err}
 	c.cfg.Log.Warn("cannot make a cell, trying again", "error", err, "in", c.pause)
 	c.failed(image, err)
 }

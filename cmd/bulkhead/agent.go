@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/agent/docker"
+	"bulkhead/agent/fleetlock"
+	"bulkhead/agent/images"
 	"bulkhead/internal/etcd"
 )
 
@@ -22,6 +25,8 @@ type agentOptions struct {
 	hostOptions
 	imageFile           string // archive with the image, for a Docker that lacks it
 	proxyCert, proxyKey string // the proxy's own certificate for etcd
+	lock                string // where this machine's own updates ask for their turn
+	artifacts           string // URL of where images and releases are
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -46,6 +51,8 @@ instances and proxy as they are, for the next agent to take over.`,
 	f.StringVar(&o.imageFile, "image-file", "", "file: an archive with the image, loaded when Docker lacks it")
 	f.StringVar(&o.proxyCert, "proxy-cert", "", "file: the proxy's certificate for etcd, which it must be able to read")
 	f.StringVar(&o.proxyKey, "proxy-key", "", "file: its private key")
+	f.StringVar(&o.artifacts, "artifacts", "", "URL of the directory with images (image-<id>.tar) and releases (release-<digest>.json) that the host may be told to have; empty: images come from other hosts only")
+	f.StringVar(&o.lock, "lock", "127.0.0.1:8090", "address on loopback where this machine's own updates ask for their turn to reboot (the FleetLock protocol); empty: nowhere")
 	return cmd
 }
 
@@ -57,6 +64,9 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if (o.proxyCert == "") != (o.proxyKey == "") {
 		return fail(exitUsage, "give both --proxy-cert and --proxy-key, or neither", "a certificate and its key come together: only one is given")
 	}
+	if err := checkLoopback("--lock", o.lock); err != nil {
+		return err
+	}
 	cli, err := etcd.Open(a.etcdConfig())
 	if err != nil {
 		return usageError(err)
@@ -67,7 +77,14 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	defer engine.Close()
-	if err := loadImage(ctx, engine, o.image, o.imageFile, log); err != nil {
+	ordered, err := o.orderedImage(ctx, engine, log)
+	if err != nil {
+		return err
+	}
+	provisioned := o.image
+	if ordered != "" {
+		o.image = ordered
+	} else if err := loadImage(ctx, engine, o.image, o.imageFile, log); err != nil {
 		return err
 	}
 	host, err := thisHost(ctx, o.hostOptions, engine)
@@ -79,14 +96,23 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	defer closeServices()
+	if err := imagesDir(o.run); err != nil {
+		return err
+	}
+	fetcher, err := o.fetcher(engine, provisioned, log.With("part", "images"))
+	if err != nil {
+		return err
+	}
 	if err := startProxy(ctx, o.hostOptions, host, services, a.proxyOverNetwork(o)); err != nil {
 		return err
 	}
-	return runAgent(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log})
+	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
+	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
+	return runAgent(ctx, p, o.lock)
 }
 
 // runAgent runs the agent alone, and tells systemd how it is.
-func runAgent(ctx context.Context, p parts) error {
+func runAgent(ctx context.Context, p parts, lock string) error {
 	ag, err := p.newAgent()
 	if err != nil {
 		return err
@@ -96,6 +122,13 @@ func runAgent(ctx context.Context, p parts) error {
 	defer work.Wait()
 	defer cancel()
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
+	work.Go(func() { giveImages(ctx, p.run, p.engine, p.log.With("part", "images")) })
+	if lock != "" {
+		work.Go(func() {
+			turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
+			answerUpdates(ctx, turn, lock, p.log.With("part", "fleetlock"))
+		})
+	}
 	work.Go(func() {
 		select {
 		case <-ag.Ready():
@@ -176,6 +209,10 @@ func (a *app) proxyOverNetwork(o agentOptions) proxyWay {
 			way.args = append(way.args, f.flag, f.file)
 			way.files = append(way.files, f.file)
 		}
+	}
+	if *o.files["peer-cert"] != "" {
+		way.args = append(way.args, "--images", images.Socket(o.run))
+		way.files = append(way.files, filepath.Dir(images.Socket(o.run)))
 	}
 	return way
 }

@@ -31,7 +31,40 @@ func newButane(a *app) *cobra.Command {
 		`butane makes of cluster.yaml the Butane and Ignition configuration of each host,
 for Fedora CoreOS or Flatcar.`,
 		`  bulkhead butane render --cluster cluster.yaml --pki pki --artifacts artifacts --out out`)
-	cmd.AddCommand(newButaneRender(a))
+	cmd.AddCommand(newButaneRender(a), newButanePack(a))
+	return cmd
+}
+
+// packed is what hosts can be told to have.
+type packed struct {
+	Release string `json:"release"`
+	Image   string `json:"image"`
+}
+
+func newButanePack(a *app) *cobra.Command {
+	dir := "artifacts"
+	cmd := &cobra.Command{
+		Use:   "pack",
+		Short: "Name artifacts by their digests, for hosts that run already",
+		Long: `pack copies the binaries and the image in --artifacts to names with their digests
+(bulkhead-<digest>, image-<id>.tar), writes the release's manifest
+(release-<digest>.json), and prints the digests by which a rollout asks for them.
+What was packed before stays, so that a rollout can be undone.`,
+		Example: `  bulkhead butane pack --artifacts artifacts`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := butane.ReadArtifacts(dir)
+			if err != nil {
+				return fail(exitNotFound, "put them there: bulkhead, bulkhead-runner, bulkhead-cell, bulkhead-jail and image.tar", "%w", err)
+			}
+			if err := all.Pack(dir); err != nil {
+				return err
+			}
+			p := packed{Release: all.Release().Digest(), Image: all.Image}
+			return a.say(p, func(w io.Writer) { fmt.Fprintf(w, "release %s\nimage   %s\n", p.Release, p.Image) })
+		},
+	}
+	cmd.Flags().StringVar(&dir, "artifacts", dir, "directory: what hosts fetch")
 	return cmd
 }
 

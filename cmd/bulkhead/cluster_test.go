@@ -189,7 +189,8 @@ func fill(t *testing.T, root *clientv3.Client) {
 	}
 	for _, h := range []string{"h1", "h2", "h11"} {
 		keys = append(keys, cluster.PlacementKey(h, "acme.0"), cluster.UnitKey(h, "bulkhead-acme-0.service"), cluster.ManifestKey(h, "acme"),
-			cluster.CopyKey(h, "acme", "f"), cluster.RouteKey(h, "acme.0"), cluster.HostKey(h), cluster.LoadKey(h), cluster.InstanceKey(h, "acme.0"))
+			cluster.CopyKey(h, "acme", "f"), cluster.RouteKey(h, "acme.0"), cluster.HostKey(h), cluster.LoadKey(h), cluster.InstanceKey(h, "acme.0"),
+			cluster.OrderKey(h), cluster.ReportKey(h), cluster.AskKey(h), cluster.CycleKey(h))
 	}
 	for _, key := range keys {
 		if _, err := root.Put(t.Context(), key, "{}"); err != nil {
@@ -259,14 +260,14 @@ func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 	fill(t, root)
 	routes := []string{"/bulkhead/routes/h1/acme.0", "/bulkhead/routes/h11/acme.0", "/bulkhead/routes/h2/acme.0"}
 	instances := []string{"/bulkhead/instances/h1/acme.0", "/bulkhead/instances/h11/acme.0", "/bulkhead/instances/h2/acme.0"}
-	ownSays := []string{"/bulkhead/hosts/h1", "/bulkhead/instances/h1/acme.0", "/bulkhead/loads/h1"}
+	ownSays := []string{"/bulkhead/asks/h1", "/bulkhead/hosts/h1", "/bulkhead/instances/h1/acme.0", "/bulkhead/loads/h1", "/bulkhead/reports/h1"}
 	for _, c := range []struct {
 		certificate  string
 		reads, write []string
 	}{
 		{"hosts/h1/agent", []string{
-			"/bulkhead/copies/h1/acme/f", "/bulkhead/hosts/h1", "/bulkhead/instances/h1/acme.0", "/bulkhead/loads/h1",
-			"/bulkhead/manifests/h1/acme", "/bulkhead/placements/h1/acme.0", "/bulkhead/units/h1/bulkhead-acme-0.service",
+			"/bulkhead/asks/h1", "/bulkhead/copies/h1/acme/f", "/bulkhead/hosts/h1", "/bulkhead/instances/h1/acme.0", "/bulkhead/loads/h1",
+			"/bulkhead/manifests/h1/acme", "/bulkhead/orders/h1", "/bulkhead/placements/h1/acme.0", "/bulkhead/reports/h1", "/bulkhead/units/h1/bulkhead-acme-0.service",
 		}, ownSays},
 		{"hosts/h1/proxy", append(slices.Clone(instances), routes...), nil},
 	} {
@@ -330,11 +331,17 @@ func (m *members) denials(t *testing.T) {
 			_, err := agent.Get(t.Context(), cluster.TenantsPrefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 			return err
 		},
-		"an agent watches another host's copies": func() error { return watch(agent, cluster.HostCopies("h2"), clientv3.WithPrefix()) },
-		"an agent watches tenants":               func() error { return watch(agent, cluster.TenantsPrefix, clientv3.WithPrefix()) },
-		"an agent watches routes":                func() error { return watch(agent, cluster.RoutesPrefix, clientv3.WithPrefix()) },
-		"a proxy watches placements":             func() error { return watch(proxy, cluster.PlacementsPrefix, clientv3.WithPrefix()) },
-		"a proxy watches everything":             func() error { return watch(proxy, cluster.Root, clientv3.WithPrefix()) },
+		"an agent watches another host's copies":          func() error { return watch(agent, cluster.HostCopies("h2"), clientv3.WithPrefix()) },
+		"an agent watches another host's order":           func() error { return watch(agent, cluster.OrderKey("h2")) },
+		"an agent watches orders that begin with its own": func() error { return watch(agent, cluster.OrderKey("h1"), clientv3.WithPrefix()) },
+		"an agent gives itself an order":                  func() error { _, err := agent.Put(t.Context(), cluster.OrderKey("h1"), "{}"); return err },
+		"an agent reads its own cycle":                    func() error { _, err := agent.Get(t.Context(), cluster.CycleKey("h1")); return err },
+		"an agent reports for another host":               func() error { _, err := agent.Put(t.Context(), cluster.ReportKey("h2"), "{}"); return err },
+		"an agent asks for another host":                  func() error { _, err := agent.Put(t.Context(), cluster.AskKey("h11"), "{}"); return err },
+		"an agent watches tenants":                        func() error { return watch(agent, cluster.TenantsPrefix, clientv3.WithPrefix()) },
+		"an agent watches routes":                         func() error { return watch(agent, cluster.RoutesPrefix, clientv3.WithPrefix()) },
+		"a proxy watches placements":                      func() error { return watch(proxy, cluster.PlacementsPrefix, clientv3.WithPrefix()) },
+		"a proxy watches everything":                      func() error { return watch(proxy, cluster.Root, clientv3.WithPrefix()) },
 		"an agent compares a key it may not read": func() error {
 			_, err := agent.Txn(t.Context()).If(clientv3.Compare(clientv3.Value(cluster.TenantKey("acme")), "=", "x")).
 				Then(clientv3.OpPut(cluster.LoadKey("h1"), "{}")).Commit()
@@ -405,8 +412,10 @@ func (m *members) allowances(t *testing.T) {
 	agent, proxy, scheduler := m.as("hosts/h2/agent"), m.as("hosts/h2/proxy"), m.as("hosts/h1/scheduler")
 	seen := etcd.Watch(t.Context(), proxy, cluster.RoutesPrefix, cluster.InstancesPrefix)
 	own := etcd.Watch(t.Context(), agent, cluster.HostPlacements("h2"), cluster.HostUnits("h2"), cluster.HostManifests("h2"), cluster.HostCopies("h2"))
+	orders := etcd.Follow(t.Context(), agent, etcd.Prefix{Name: cluster.OrderKey("h2"), Exact: true})
 	<-seen
 	<-own
+	<-orders
 	presence := etcd.NewPresence(agent, 10*time.Second, cluster.HostKey("h2"))
 	defer presence.Close()
 	presence.Set(cluster.HostKey("h2"), []byte("{}"))
@@ -415,6 +424,10 @@ func (m *members) allowances(t *testing.T) {
 	if err := presence.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := m.as("root").Put(t.Context(), cluster.OrderKey("h2"), "{}"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, orders, cluster.OrderKey("h2"))
 	await(t, seen, cluster.InstanceKey("h2", "globex.0"))
 
 	session, err := concurrency.NewSession(scheduler, concurrency.WithTTL(10))

@@ -19,6 +19,10 @@ import (
 // proxyHold is how long a request waits for an instance that starts.
 const proxyHold = 30 * time.Second
 
+// leavingFile is there, in the proxy's directory, while it is to say that it is
+// leaving.
+const leavingFile = "leaving"
+
 // proxyDrain bounds how long requests in flight hold up the proxy's end; its
 // unit kills it after 60 s.
 const proxyDrain = 55 * time.Second
@@ -31,6 +35,7 @@ type proxyFlags struct {
 	tlsCert, tlsKey                         string
 	acmeEmail, acmeDirectory, acmeAuthority string
 	peerCA, peerCert, peerKey               string
+	images                                  string
 }
 
 func newProxy(a *app) *cobra.Command {
@@ -94,12 +99,13 @@ func (o *proxyFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&o.peerCA, "peer-ca", "", "PEM file: who signs the certificates of hosts' proxies")
 	f.StringVar(&o.peerCert, "peer-cert", "", "PEM file: this host's proxy's, for <host>.hosts.bulkhead")
 	f.StringVar(&o.peerKey, "peer-key", "", "PEM file: its private key")
+	f.StringVar(&o.images, "images", "", "socket at which this host's agent answers other hosts that want an image")
 	_ = cmd.MarkFlagRequired("host")
 }
 
 // options checks that what belongs together comes together.
 func (o *proxyFlags) options() (proxy.Options, error) {
-	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave}
+	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Leaving: filepath.Join(o.state, leavingFile), Images: o.images}
 	if err := together("--tls-cert and --tls-key", o.tlsCert, o.tlsKey); err != nil {
 		return p, err
 	}

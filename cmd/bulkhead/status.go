@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,7 +22,8 @@ type overview struct {
 	Hosts    []hostView     `json:"hosts"`
 	Tenants  []*standing    `json:"tenants"`
 	Brake    *cluster.Brake `json:"brake,omitempty"`
-	Lost     *cluster.Brake `json:"lost,omitempty"` // most hosts, at once
+	Lost     *cluster.Brake `json:"lost,omitempty"`     // most hosts, at once
+	Rollouts []string       `json:"rollouts,omitempty"` // what is said of those that have not ended, and of hosts' turns
 }
 
 func newStatus(a *app) *cobra.Command {
@@ -37,7 +39,7 @@ func newStatus(a *app) *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			v, err := s.look(cmd.Context(), hostPrefixes...)
+			v, err := s.look(cmd.Context(), append([]string{cluster.RolloutsPrefix, cluster.CyclesPrefix, cluster.AsksPrefix}, hostPrefixes...)...)
 			if err != nil {
 				return err
 			}
@@ -72,6 +74,16 @@ func see(v *view) overview {
 	if b, ok := get[cluster.Brake](v, cluster.HostBrakeKey); ok {
 		o.Lost = &b
 	}
+	for _, r := range rolloutViews(v) {
+		if !r.ended() {
+			o.Rollouts = append(o.Rollouts, strings.TrimRight(fmt.Sprintf("%s is %s, %d of %d hosts: %s", r.ID, r.Status.Phase, r.Done, len(r.Hosts), r.Status.Reason), ": "))
+		}
+	}
+	for _, l := range locks(v) {
+		if l.Alert != "" {
+			o.Rollouts = append(o.Rollouts, "ALERT: "+l.Alert)
+		}
+	}
 	return o
 }
 
@@ -82,6 +94,9 @@ func (o overview) text(w io.Writer) {
 	}
 	if o.Lost != nil {
 		fmt.Fprintf(w, "BRAKE      %s\n", o.Lost.Reason)
+	}
+	for _, line := range o.Rollouts {
+		fmt.Fprintf(w, "Rollout    %s\n", line)
 	}
 	fmt.Fprintln(w)
 	hostTable(w, o.Hosts)

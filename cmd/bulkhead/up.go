@@ -104,7 +104,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
-	return runParts(ctx, parts{o.hostOptions, host, cli, services, engine, log, step, server.Err()})
+	return runParts(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, step: step, etcdFailed: server.Err()})
 }
 
 // forgetLeader ends the leadership of a scheduler of ours that was killed. We

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,8 @@ type hostOptions struct {
 
 	pool       int     // blank cells kept booted
 	overcommit float64 // cores promised to tenants for each there is
+
+	linger time.Duration // how long the proxy serves on when it says that it is leaving
 }
 
 // placeFlags are what up and down must agree on.
@@ -56,6 +59,7 @@ func (o *hostOptions) hostFlags(cmd *cobra.Command) {
 	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
 	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
 	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
+	f.DurationVar(&o.linger, "linger", 10*time.Second, "how long the proxy goes on serving when the host is told to leave, with /-/readyz saying 503: the time that a load balancer takes to see it")
 	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
 }
 
@@ -81,6 +85,9 @@ func (o hostOptions) check(what string) error {
 	}
 	if o.pool < 0 || o.pool > maxPool {
 		return fail(exitUsage, "2 is the default, 0 keeps none", "--pool %d: want 0 to %d", o.pool, maxPool)
+	}
+	if o.linger <= 0 {
+		return fail(exitUsage, "10s is the default", "--linger %v: want more than nothing", o.linger)
 	}
 	for _, dir := range []string{o.state, o.run} {
 		if !filepath.IsAbs(dir) {

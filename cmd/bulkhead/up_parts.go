@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,8 +13,10 @@ import (
 	"bulkhead/agent"
 	"bulkhead/agent/cells"
 	"bulkhead/agent/docker"
+	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 	"bulkhead/scheduler"
+	"bulkhead/units"
 )
 
 // parts is what the long-running parts share.
@@ -26,14 +29,22 @@ type parts struct {
 	log        *slog.Logger
 	step       func(string)
 	etcdFailed <-chan error
+	fetch      func(context.Context, cluster.Order) error // an image that Docker lacks
+	releases   orders.Releases
 }
 
 // newAgent makes the host's agent.
 func (p parts) newAgent() (*agent.Agent, error) {
-	return agent.New(agent.Config{
+	c := agent.Config{
 		Host: p.host, Etcd: p.etcd, Services: p.services, Engine: p.engine,
 		Pool: cells.Pool{Min: p.pool, Max: max(p.pool, maxPool)}, Log: p.log.With("part", "agent"),
-	})
+		Proxy: units.ProxyService, Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
+		Fetch: p.fetch, Releases: p.releases,
+	}
+	if actions, ok := p.services.(orders.Actions); ok {
+		c.Actions = actions
+	}
+	return agent.New(c)
 }
 
 // runParts runs scheduler and agent; the first that fails ends both.

@@ -12,6 +12,7 @@ var verbs = []func(*app) *cobra.Command{
 	newLogs,
 	newStatus,
 	newHost,
+	newRollout,
 	newImage,
 	newUp,
 	newDown,

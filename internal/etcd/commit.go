@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -18,6 +19,9 @@ var (
 	// ErrAmbiguous means that a transaction may or may not have taken place:
 	// read again, never guess.
 	ErrAmbiguous = errors.New("whether it was written is unknown")
+	// ErrChanged means that a key is not as [Unchanged] wanted it, or that the
+	// fence has fallen. None of the refused transaction's operations took place.
+	ErrChanged = errors.New("what it was decided by has changed, or another leads now")
 	// ErrTooLarge means that a group doesn't fit one transaction.
 	ErrTooLarge = errors.New("does not fit one transaction")
 )
@@ -32,11 +36,13 @@ const (
 	inFlight = 8
 )
 
-// Op is one write.
+// Op is one write, or a condition of those that are in a group with it.
 type Op struct {
-	Key    string
-	Value  []byte
-	Delete bool
+	Key      string
+	Value    []byte
+	Delete   bool
+	Check    bool  // write nothing; see [Unchanged]
+	Revision int64 // of Check
 }
 
 // Put sets a key.
@@ -44,6 +50,10 @@ func Put(key string, value []byte) Op { return Op{Key: key, Value: value} }
 
 // Delete removes a key.
 func Delete(key string) Op { return Op{Key: key, Delete: true} }
+
+// Unchanged lets a group take place only if a key was last changed at a
+// revision; 0: if it is not there.
+func Unchanged(key string, revision int64) Op { return Op{Key: key, Check: true, Revision: revision} }
 
 // Fits says whether operations can be one group.
 func Fits(ops []Op) bool {
@@ -64,9 +74,11 @@ func (o Op) size() int { return len(o.Key) + len(o.Value) + 32 }
 // groups there is no order, so two groups must not touch one key. With a fence,
 // every transaction is under it; nil writes without.
 //
+// A group with a condition is a transaction by itself.
+//
 // It returns the highest revision it made. Its error wraps [ErrFenced],
-// [ErrAmbiguous] or [ErrTooLarge] (for that group alone: the others are
-// written); after the first two, groups not yet sent are left out.
+// [ErrChanged], [ErrAmbiguous] or [ErrTooLarge] (for that group alone: the
+// others are written); after the first three, groups not yet sent are left out.
 func Commit(ctx context.Context, cli *clientv3.Client, fence *Fence, groups ...[]Op) (int64, error) {
 	return commit(ctx, cli, fence.holds(), 0, groups)
 }
@@ -117,6 +129,10 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 			err = errors.Join(err, fmt.Errorf("cannot write %s: %d operations, %d bytes: %w", group[0].Key, len(group), more, ErrTooLarge))
 			continue
 		}
+		if slices.ContainsFunc(group, func(op Op) bool { return op.Check }) {
+			transactions = append(transactions, group)
+			continue
+		}
 		if len(ops) > 0 && (len(ops)+len(group) > maxOps || size+more > maxBytes) {
 			transactions, ops, size = append(transactions, ops), nil, 0
 		}
@@ -129,13 +145,16 @@ func pack(groups [][]Op) (transactions [][]Op, err error) {
 }
 
 func write(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, lease clientv3.LeaseID, ops []Op) (int64, error) {
-	then := make([]clientv3.Op, len(ops))
-	for i, op := range ops {
+	then, refused := make([]clientv3.Op, 0, len(ops)), ErrFenced
+	for _, op := range ops {
 		switch {
+		case op.Check:
+			fence = append(slices.Clip(fence), clientv3.Compare(clientv3.ModRevision(op.Key), "=", op.Revision))
+			refused = ErrChanged
 		case op.Delete:
-			then[i] = clientv3.OpDelete(op.Key)
+			then = append(then, clientv3.OpDelete(op.Key))
 		default:
-			then[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(lease))
+			then = append(then, clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(lease)))
 		}
 	}
 	r, err := cli.Txn(ctx).If(fence...).Then(then...).Commit()
@@ -143,7 +162,7 @@ func write(ctx context.Context, cli *clientv3.Client, fence []clientv3.Cmp, leas
 	case err != nil:
 		return 0, fmt.Errorf("cannot write %d keys: %w", len(ops), classify(err))
 	case !r.Succeeded:
-		return 0, fmt.Errorf("cannot write %d keys: %w", len(ops), ErrFenced)
+		return 0, fmt.Errorf("cannot write %d keys: %w", len(then), refused)
 	}
 	return r.Header.Revision, nil
 }

@@ -107,3 +107,26 @@ func TestOneLargeValueGoesByItself(t *testing.T) {
 		t.Errorf("it was not written whole: %v", err)
 	}
 }
+
+func TestGroupsTakePlaceOnlyWhileNothingHasChanged(t *testing.T) {
+	t.Parallel()
+	_, cli := etcdtest.New(t)
+	r, err := cli.Put(t.Context(), "/cycle", "drain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent := []etcd.Op{etcd.Unchanged("/new", 0), etcd.Put("/new", []byte("1"))}
+	same := []etcd.Op{etcd.Unchanged("/cycle", r.Header.Revision), etcd.Put("/cycle", []byte("leave")), etcd.Put("/order", nil)}
+	if _, err := etcd.Commit(t.Context(), cli, nil, absent, same); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range [][]etcd.Op{absent, same} {
+		if _, err := etcd.Commit(t.Context(), cli, nil, again); !errors.Is(err, etcd.ErrChanged) {
+			t.Errorf("%s, once more: %v", again[0].Key, err)
+		}
+	}
+	_, err = etcd.Commit(t.Context(), cli, nil, []etcd.Op{etcd.Put("/other", nil)}, same)
+	if got, _ := cli.Get(t.Context(), "/other"); got.Count != 1 || err == nil {
+		t.Errorf("a condition of one group stopped another, or nothing: %v", err)
+	}
+}

@@ -15,10 +15,20 @@ const (
 )
 
 // Prefix is what to list or follow. With KeysOnly a snapshot's events come
-// without values, for who can't hold them all; later changes bring theirs.
+// without values, for who can't hold them all; later changes bring theirs. With
+// Exact it is one key, and none that begins with it.
 type Prefix struct {
 	Name     string
 	KeysOnly bool
+	Exact    bool
+}
+
+// end is where the prefix's keys end, as etcd takes it; empty for one key.
+func (p Prefix) end() string {
+	if p.Exact {
+		return ""
+	}
+	return clientv3.GetPrefixRangeEnd(p.Name)
 }
 
 // whole are prefixes of which values are wanted too.
@@ -66,7 +76,7 @@ func Read(ctx context.Context, cli *clientv3.Client, keys ...string) (map[string
 }
 
 func listPrefix(ctx context.Context, cli *clientv3.Client, prefix Prefix, b *Batch) error {
-	from, end := prefix.Name, clientv3.GetPrefixRangeEnd(prefix.Name)
+	from, end := prefix.Name, prefix.end()
 	var some []clientv3.OpOption
 	if prefix.KeysOnly {
 		some = append(some, clientv3.WithKeysOnly())

@@ -126,7 +126,7 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 	defer cancel()
 	responses, lost := make(chan tagged), make(chan error)
 	for i, prefix := range w.prefixes {
-		ch := w.cli.Watch(ctx, prefix.Name, clientv3.WithPrefix(), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
+		ch := w.cli.Watch(ctx, prefix.Name, clientv3.WithRange(prefix.end()), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
 		wg.Go(func() { forward(ctx, i, ch, responses) })
 	}
 	p := prober{w.cli, w.prefixes[0].Name, from.cluster, make(chan struct{}, 1), make(chan int64, 1)}

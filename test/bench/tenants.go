@@ -28,7 +28,8 @@ var roomy = settings{
 
 // register writes a tenant's spec and returns at once.
 func (c *cluster) register(ctx context.Context, tenant string, s settings) error {
-	spec := settings{"keys": []settings{{"kid": "k1", "alg": "HS256", "secret": secret}}}
+	// One instance: what it is compared with is one process.
+	spec := settings{"keys": []settings{{"kid": "k1", "alg": "HS256", "secret": secret}}, "replicas": settings{"max": 1}}
 	for name, value := range s {
 		spec[name] = value
 	}

@@ -100,6 +100,7 @@ func (c *tenant) commit(s *sin, function string, neighbor *tenant, r *suffered) 
 	other, others := c.watch("other"), neighbor.watch("other")
 	var get, post <-chan got
 	if s.top == "" {
+		c.awaitRoom(function)
 		get, post = c.start("GET", function+"/slow"), c.start("POST", function+"/slow")
 		if begun := c.get(function + "/begun"); !begun.ok("begun") {
 			r.err = fmt.Errorf("before it began: %v", begun)
@@ -118,6 +119,12 @@ func (c *tenant) commit(s *sin, function string, neighbor *tenant, r *suffered) 
 	other.end()
 	others.end()
 	r.other, r.neighbor = *other, *others
+}
+
+// awaitRoom waits until the processes of what was tried before have gone, as
+// far as this function's needs their room.
+func (c *tenant) awaitRoom(function string) {
+	c.m.await("there is room for "+function, func() bool { return c.get(function+"/quick").Error != "no_room" })
 }
 
 func (s *sin) check(t *testing.T, r *suffered) {

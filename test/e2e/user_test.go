@@ -40,7 +40,8 @@ type step struct {
 	do   func(*machine)
 }
 
-const spec = `{"keys": [{"kid": "%s-1", "alg": "HS256", "secret": "0123456789-%s-0123456789abcdef"}]}`
+// One instance each: what is tried here is done to it.
+const spec = `{"keys": [{"kid": "%s-1", "alg": "HS256", "secret": "0123456789-%s-0123456789abcdef"}], "replicas": {"max": 1}}`
 
 func specOf(tenant string) string { return fmt.Sprintf(spec, tenant, tenant) }
 

@@ -16,6 +16,7 @@ import (
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 	"bulkhead/test/host"
+	"bulkhead/test/load"
 )
 
 // rig is the cluster under test.
@@ -38,8 +39,10 @@ func TestFleet(t *testing.T) {
 	}{
 		{"two replicas serve from two hosts", twoReplicas},
 		{"every proxy serves every tenant", everyProxy},
+		{"a tenant that is busy gets more instances", busyTenant},
 		{"certificates let in to what is theirs", denials},
 		{"a drained host loses nothing", drained},
+		{"every host is rebooted in turn, and nothing is lost", rebooted},
 		{"a part that is killed is missed by nobody", killed},
 		{"a host whose Docker restarts, and one with a full disk", dockerAndDisk},
 		{"a host cut off from the rest", partitioned},
@@ -79,19 +82,19 @@ func (r *rig) token(tenant string) string {
 }
 
 // hello gives a tenant a function that says its name.
-func (r *rig) hello(tenant string) call {
+func (r *rig) hello(tenant string) load.Call {
 	r.t.Helper()
 	r.deploy(tenant, "hello", fmt.Sprintf(`module.exports = (cb) => cb(null, 'hello from %s');`, tenant))
-	return call{"/" + tenant + "/hello", r.token(tenant), "hello from " + tenant}
+	return load.Call{Path: "/" + tenant + "/hello", Token: r.token(tenant), Want: "hello from " + tenant}
 }
 
 // get calls a function through a proxy.
-func (r *rig) get(proxy string, c call, curl ...string) string {
+func (r *rig) get(proxy string, c load.Call, curl ...string) string {
 	r.t.Helper()
-	args := append([]string{"-sS", "--max-time", "40", "-H", "Authorization: Bearer " + c.token}, curl...)
-	out, err := exec.Command("curl", append(args, proxy+c.path)...).CombinedOutput()
+	args := append([]string{"-sS", "--max-time", "40", "-H", "Authorization: Bearer " + c.Token}, curl...)
+	out, err := exec.Command("curl", append(args, proxy+c.Path)...).CombinedOutput()
 	if err != nil {
-		r.t.Fatalf("curl %s%s: %v %s", proxy, c.path, err, out)
+		r.t.Fatalf("curl %s%s: %v %s", proxy, c.Path, err, out)
 	}
 	return string(out)
 }
@@ -173,4 +176,41 @@ func (r *rig) containers() (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// load calls functions through proxies.
+func (r *rig) load(proxies []string, calls ...load.Call) *load.Load {
+	l := load.Start(r.t.Context(), load.Options{Proxies: proxies, Calls: calls, Every: 25 * time.Millisecond})
+	r.t.Cleanup(func() { l.Stop() })
+	return l
+}
+
+// waits waits until so many requests more have been sent.
+func (r *rig) waits(l *load.Load, requests int) {
+	r.t.Helper()
+	if err := l.Await(r.t.Context(), requests); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// end stops a load, and returns how many requests were sent and what failed.
+func (r *rig) end(l *load.Load) (sent int, failed []string) {
+	r.t.Helper()
+	result := l.Stop()
+	r.t.Log(result)
+	if result.Sent == 0 {
+		r.t.Fatal("the load sent nothing")
+	}
+	for _, f := range result.Failed {
+		failed = append(failed, f.String())
+	}
+	return result.Sent, failed
+}
+
+// none fails the test unless every request was answered.
+func (r *rig) none(l *load.Load) {
+	r.t.Helper()
+	if sent, failed := r.end(l); len(failed) > 0 {
+		r.t.Errorf("%d of %d requests failed, the first:\n%s", len(failed), sent, strings.Join(failed[:min(3, len(failed))], "\n"))
+	}
 }

@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/test/load"
 )
 
 func twoReplicas(r *rig) {
@@ -28,7 +29,7 @@ func twoReplicas(r *rig) {
 	}
 	c := r.hello("pair")
 	for _, p := range r.proxies {
-		if got := r.get(p, c); !strings.Contains(got, c.want) {
+		if got := r.get(p, c); !strings.Contains(got, c.Want) {
 			r.t.Errorf("%s answers %s", p, got)
 		}
 	}
@@ -52,28 +53,28 @@ func everyProxy(r *rig) {
 	r.put("single", `, "replicas": {"min": 1, "max": 1}, "limits": {"body": "16MiB"}`)
 	at := r.awaitServing("single", 1)[0]
 	r.deploy("single", "echo", echo)
-	c := call{path: "/single/echo", token: r.token("single")}
+	c := load.Call{Path: "/single/echo", Token: r.token("single")}
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<19) // 8 MiB
 	for _, h := range r.Hosts {
 		where := fmt.Sprintf("through %s to %s", h.Node, at)
 		r.streams(h.Proxy(), c, big, where)
 		r.upgrades(h.Address(), c, where)
-		if got := r.get(h.Proxy(), call{path: "/single/echo", token: c.token + "x"}); !strings.Contains(got, `"code":403`) {
+		if got := r.get(h.Proxy(), load.Call{Path: "/single/echo", Token: c.Token + "x"}); !strings.Contains(got, `"code":403`) {
 			r.t.Errorf("%s, with a token that does not verify: %s", where, got)
 		}
-		if got := r.get(h.Proxy(), call{path: "/nobody/echo"}); !strings.Contains(got, "tenant_unknown") {
+		if got := r.get(h.Proxy(), load.Call{Path: "/nobody/echo"}); !strings.Contains(got, "tenant_unknown") {
 			r.t.Errorf("a tenant that is not there, through %s: %s", h.Node, got)
 		}
 	}
 }
 
-func (r *rig) streams(proxy string, c call, body []byte, where string) {
+func (r *rig) streams(proxy string, c load.Call, body []byte, where string) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), "POST", proxy+c.path, io.MultiReader(bytes.NewReader(body)))
+	req, err := http.NewRequestWithContext(r.t.Context(), "POST", proxy+c.Path, io.MultiReader(bytes.NewReader(body)))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Authorization", "Bearer "+c.Token)
 	req.Header.Set("X-Request", "mine")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -86,7 +87,7 @@ func (r *rig) streams(proxy string, c call, body []byte, where string) {
 	}
 }
 
-func (r *rig) upgrades(address string, c call, where string) {
+func (r *rig) upgrades(address string, c load.Call, where string) {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", address+":8080")
 	if err != nil {
@@ -94,7 +95,7 @@ func (r *rig) upgrades(address string, c call, where string) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(30 * time.Second))
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", c.path, c.token)
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", c.Path, c.Token)
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != 101 {
@@ -158,4 +159,21 @@ func (r *rig) tries(c *clientv3.Client, key string, write bool) error {
 	}
 	_, err := c.Get(r.t.Context(), key, clientv3.WithPrefix())
 	return err
+}
+
+// busyTenant has more requests in flight than one instance is to have.
+func busyTenant(r *rig) {
+	r.put("busy", `, "replicas": {"min": 1, "max": 3, "concurrency": 4}`)
+	r.awaitServing("busy", 1)
+	r.deploy("busy", "slow", `module.exports = (cb) => setTimeout(() => cb(null, 'at last'), 1000);`)
+	began := time.Now()
+	l := load.Start(r.t.Context(), load.Options{Proxies: r.proxies, Calls: []load.Call{{Path: "/busy/slow", Token: r.token("busy"), Want: "at last"}}, Every: 50 * time.Millisecond})
+	defer l.Stop()
+	hosts := slices.Compact(r.awaitServing("busy", 3))
+	r.t.Logf("20 requests in flight, 4 an instance: three instances after %s, on %v", time.Since(began).Round(100*time.Millisecond), hosts)
+	if len(hosts) < 2 {
+		r.t.Errorf("all three are on %v", hosts)
+	}
+	r.none(l)
+	r.Bulkhead("tenant", "rm", "busy", "--purge")
 }

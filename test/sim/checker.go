@@ -26,6 +26,8 @@ type checker struct {
 	used    map[string]cluster.Resources
 	load    map[string]float64 // by tenant: requests in flight
 	moved   int                // placements made
+	turns   turns
+	done    int // cycles that ended
 	wrong   []string
 }
 
@@ -40,7 +42,7 @@ type seen struct {
 }
 
 func newChecker(w *world) *checker {
-	return &checker{w: w, tenants: map[string]*seen{}, hosts: map[string]cluster.Host{}, used: map[string]cluster.Resources{}, load: map[string]float64{}}
+	return &checker{w: w, tenants: map[string]*seen{}, hosts: map[string]cluster.Host{}, used: map[string]cluster.Resources{}, load: map[string]float64{}, turns: turns{cycles: map[string]cluster.Cycle{}, rollouts: map[string]cluster.Rollout{}}}
 }
 
 // fail notes what is wrong. The first few are enough.
@@ -114,6 +116,8 @@ func (c *checker) event(e *mvccpb.Event, revision int64) (removed string) {
 	host, instance, _ := strings.Cut(rest, "/")
 	tenant, _, err := cluster.ParseInstance(instance)
 	switch kind {
+	case "rollouts", "cycles":
+		c.turn(kind, rest, e, gone, revision)
 	case "applied":
 		t := c.tenant(rest)
 		if t.spec = nil; !gone {

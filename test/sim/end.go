@@ -63,7 +63,8 @@ func (w *world) lookAtAll() {
 func (w *world) hasRoom(t *seen) bool {
 	for _, h := range w.hosts {
 		_, present := w.check.hosts[h.name]
-		if h.cut || h.marked != "" || h.cancel == nil || h.boots > 1 || !present {
+		_, cycling := w.check.turns.cycles[h.name]
+		if h.cut || h.marked != "" || h.cancel == nil || h.crashed || cycling || !present {
 			continue
 		}
 		fits := true
@@ -98,6 +99,8 @@ func (w *world) end() {
 			break
 		}
 		time.Sleep(10 * time.Second)
+		w.switchOn()
+		w.persist()
 	}
 	for _, l := range left {
 		w.check.fail("%s after all was mended: %s", calm, l)
@@ -127,6 +130,7 @@ func (w *world) unsettled() (left []string) {
 			left = append(left, w.tenantUnsettled(s, name)...)
 		}
 		left = append(left, w.leftovers(s)...)
+		left = append(left, w.rolloutsLeft(s)...)
 	})
 	return left
 }
@@ -142,6 +146,9 @@ func (w *world) tenantUnsettled(s *etcdmem.Snapshot, name string) (left []string
 		_, n, _ := cluster.ParseInstance(instance)
 		if p.Resources != want.spec.Resources {
 			left = append(left, fmt.Sprintf("%s has %v, want %v", at, p.Resources, want.spec.Resources))
+		}
+		if has := w.check.hosts[host].Image; p.Image != has {
+			left = append(left, fmt.Sprintf("%s runs image %s, its host has %s", at, p.Image, has))
 		}
 		for _, unit := range []string{cluster.TenantSlice(name), cluster.InstanceSlice(name, n), cluster.RunnerSocket(name, n), cluster.RunnerService(name, n)} {
 			if s.Get(cluster.UnitKey(host, unit)) == nil {

@@ -31,6 +31,9 @@ var events = []event{
 	{4, (*world).killAgent},
 	{4, (*world).cutHost},
 	{4, (*world).mark},
+	{5, (*world).startRollout},
+	{4, (*world).changeRollout},
+	{5, (*world).askForTurn},
 	{3, (*world).killBrain},
 	{2, (*world).cutBrain},
 	{1, (*world).loseEtcd},
@@ -63,6 +66,7 @@ func (w *world) live() {
 			u.do()
 			return true
 		})
+		w.switchOn()
 		w.lookAtAll()
 		pick := w.rng.IntN(total)
 		for _, e := range events {
@@ -223,6 +227,7 @@ func (w *world) losePower() (func(), time.Duration) {
 	}
 	w.say("host %s loses power", h.name)
 	h.off()
+	h.crashed = true
 	return func() {
 		w.say("host %s has power again", h.name)
 		if h.cancel == nil {

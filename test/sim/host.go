@@ -3,10 +3,11 @@ package sim
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
@@ -22,11 +23,15 @@ type host struct {
 	capacity cluster.Resources
 	boots    int
 
-	conn   *etcdmem.Conn
-	cancel context.CancelFunc // of the agent; nil: it does not run
-	done   chan struct{}
-	cut    bool
-	marked string // cordoned, drained or ""
+	conn    *etcdmem.Conn
+	cancel  context.CancelFunc // of the agent; nil: it does not run
+	done    chan struct{}
+	cut     bool
+	marked  string // cordoned, drained or ""
+	member  bool   // of etcd
+	crashed bool   // it has lost power
+
+	soft software // what it runs; its agent's and ours
 
 	mu      sync.Mutex
 	running map[string]*life
@@ -67,8 +72,8 @@ func (h *host) startAgent() {
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cli.Close()
-		a := &agent{host: h, presence: etcd.NewPresence(cli, 10*time.Second, cluster.HostKey(h.name)), told: map[string]bool{}}
-		a.run(ctx, etcd.Watch(ctx, cli, cluster.HostPlacements(h.name), cluster.HostUnits(h.name), cluster.HostManifests(h.name), cluster.HostCopies(h.name)))
+		a := &agent{host: h, cli: cli, presence: etcd.NewPresence(cli, 10*time.Second, cluster.HostKey(h.name)), told: map[string]bool{}}
+		a.run(ctx, etcd.Watch(ctx, cli, cluster.HostPlacements(h.name), cluster.HostUnits(h.name), cluster.HostManifests(h.name), cluster.HostCopies(h.name), cluster.OrderKey(h.name)))
 		a.presence.Close()
 	}(h.done)
 }
@@ -94,7 +99,10 @@ func (h *host) off() {
 // agent is a host's agent: the model of the real one.
 type agent struct {
 	*host
+	cli        *clientv3.Client
 	presence   *etcd.Presence
+	since      time.Time
+	order      cluster.Order
 	placements map[string]etcd.Event // by instance
 	parsed     map[string]cluster.Placement
 	units      map[string]bool
@@ -103,11 +111,8 @@ type agent struct {
 }
 
 func (a *agent) run(ctx context.Context, batches <-chan etcd.Batch) {
-	value, _ := json.Marshal(cluster.Host{
-		Name: a.name, Capacity: a.capacity, Cores: a.capacity.CPU, Labels: a.labels, Init: "systemd", Image: "sha256:image", Boot: fmt.Sprint(a.boots),
-		Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/opt/runner"}, ProxyGID: 1, Address: a.name + ":8443", Since: time.Now().UTC(),
-	})
-	a.presence.Set(cluster.HostKey(a.name), value)
+	a.since = time.Now().UTC()
+	a.present()
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
 	loads := time.NewTicker(5 * time.Second)
@@ -128,7 +133,7 @@ func (a *agent) run(ctx context.Context, batches <-chan etcd.Batch) {
 		case <-due.C:
 		}
 		if listed {
-			due.Reset(a.reconcile(time.Now()))
+			due.Reset(min(a.reconcile(time.Now()), a.obey(ctx, time.Now())))
 		}
 	}
 }
@@ -137,6 +142,7 @@ func (a *agent) take(b etcd.Batch) {
 	if b.Snapshot {
 		a.placements, a.parsed = map[string]etcd.Event{}, map[string]cluster.Placement{}
 		a.units, a.manifests = map[string]bool{}, map[string]cluster.Manifest{}
+		a.order = cluster.Order{}
 	}
 	for _, e := range b.Events {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(e.Key, cluster.Root), "/")
@@ -147,6 +153,13 @@ func (a *agent) take(b etcd.Batch) {
 			var p cluster.Placement
 			if !e.Deleted && json.Unmarshal(e.Value, &p) == nil {
 				a.placements[name], a.parsed[name] = e, p
+			}
+		case "orders":
+			if rest != a.name { // a name that begins with ours
+				continue
+			}
+			if a.order = (cluster.Order{}); !e.Deleted {
+				_ = json.Unmarshal(e.Value, &a.order)
 			}
 		case "units":
 			if a.units[name] = true; e.Deleted {

@@ -53,7 +53,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger) {
 		lasted := time.Since(w.begun)
 		w.close()
 		if len(w.check.wrong) == 0 {
-			t.Logf("%d hosts for %s: %d events, %d placements, revision %d", s.hosts, lasted.Round(time.Second), len(w.story), w.check.moved, w.store.Revision())
+			t.Logf("%d hosts for %s: %d events, %d placements, %d cycles, %d rollouts, revision %d", s.hosts, lasted.Round(time.Second), len(w.story), w.check.moved, w.check.done, len(w.rollouts), w.store.Revision())
 			return
 		}
 		for _, wrong := range w.check.wrong {

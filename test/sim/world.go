@@ -35,7 +35,9 @@ type world struct {
 	brains   []*brain
 	operator *clientv3.Client
 	tenants  map[string]*wanted
-	down     bool // etcd
+	down     bool     // etcd
+	rollouts []string // that were begun
+	powered  plugs
 	log      *slog.Logger
 	story    []string // what was done to it
 }
@@ -88,11 +90,13 @@ func newWorld(t *testing.T, seed uint64, s size, log *slog.Logger) *world {
 		t: t, size: s, begun: time.Now(), rng: rand.New(rand.NewPCG(seed, 1)), noise: &noise{rng: rand.New(rand.NewPCG(seed, 2))},
 		store: etcdmem.New(), tenants: map[string]*wanted{}, log: log,
 	}
+	w.powered.by = map[*host]time.Time{}
 	w.check = newChecker(w)
 	w.store.Observe(w.check.commit)
 	_, w.operator = w.store.Connect(context.Background(), etcdmem.Faults{})
 	for i := range s.hosts {
 		h := newHost(w, fmt.Sprintf("h%d", i), map[string]string{"zone": string(rune('a' + i%3))})
+		h.member = i < 3
 		w.hosts = append(w.hosts, h)
 		h.boot()
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"bulkhead/butane"
+	"bulkhead/cluster"
 )
 
 // gather puts what hosts fetch into the artifacts directory: the binaries as
@@ -22,7 +23,7 @@ func (f *Fleet) gather(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make a place for artifacts: %w", err)
 	}
-	for _, name := range butane.Binaries {
+	for _, name := range cluster.Binaries {
 		if err := link(filepath.Join(f.Root, "bin", name), filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("cannot gather artifacts (scripts/build builds them): %w", err)
 		}

@@ -45,7 +45,9 @@ type Container string
 // arguments of docker create. Not --privileged: that fails where the machine
 // itself lacks a capability.
 func Needs() []string {
-	args := []string{"--stop-signal", "SIGRTMIN+3", "--cgroupns=private",
+	// A host that reboots itself ends the container; one that is stopped or
+	// killed from outside stays so.
+	args := []string{"--stop-signal", "SIGRTMIN+3", "--restart=unless-stopped", "--cgroupns=private",
 		"--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined", "--security-opt", "systempaths=unconfined",
 		"--device-cgroup-rule", "a *:* rwm", "--tmpfs", "/run:exec", "--tmpfs", "/tmp:exec", "--volume", "/var/lib/docker"}
 	for _, c := range []string{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "DAC_READ_SEARCH", "SYS_NICE", "SYSLOG", "NET_RAW"} {
