@@ -104,7 +104,7 @@ func TestWhatAHostSaysDrivesNoTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"status"}, {"host", "list"}, {"host", "show", "h1"}, {"tenant", "show", "acme"}} {
+	for _, args := range [][]string{{"status"}, {"host", "list"}, {"host", "show", "h1"}} {
 		out := s.must(args...)
 		if !strings.Contains(out, "mine") || strings.ContainsAny(out, "\x1b\a\r\u009b") || strings.Contains(out, "\nHost       h2") {
 			t.Errorf("%q: %q", args, out)
