@@ -119,9 +119,6 @@ func RunnerService(tenant string, n int) string {
 	return fmt.Sprintf("bulkhead-%s-%d.service", UnitID(tenant), n)
 }
 
-// ContainerName is the Docker name of an instance's container.
-func ContainerName(instance string) string { return "bulkhead-" + instance }
-
 // PeerName is the name in the certificate that a host's proxy shows to other
 // hosts' proxies: "h1.hosts.bulkhead". It is in no DNS.
 func PeerName(host string) string { return host + ".hosts.bulkhead" }

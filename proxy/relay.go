@@ -6,6 +6,11 @@ import (
 	"bulkhead/internal/frames"
 )
 
+// smallAnswer is how many bytes of an answer may be on their way to another
+// host when more waits to be sent there than may: functions that are faster
+// than the network between two hosts lose their own answers, not others'.
+const smallAnswer = frames.Window / 16
+
 // relay is one request of another host's proxy, passed on to an instance here:
 // frames go on as they come, both ways, and the windows are those of the two
 // ends. Its fields are guarded by the connection's lock.
@@ -135,7 +140,11 @@ func (r *relay) fromInstance(f frames.Frame) {
 	}
 	end := f.End
 	f.Stream = r.id
-	if err := r.in.conn.QueueFrame(f); err != nil {
+	queue := r.in.conn.QueueFrame
+	if frames.Window-r.credit <= smallAnswer {
+		queue = r.in.conn.QueueSmall
+	}
+	if err := queue(f); err != nil {
 		r.end(frames.CodeGone, "the other host does not take the answer: "+err.Error())
 		return
 	}

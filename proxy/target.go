@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -85,7 +86,11 @@ func (t *target) open(ctx context.Context, r frames.Request, end bool) (*frames.
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", frames.ErrRefused, err)
 	}
-	return client.Open(r, end)
+	stream, err := client.Open(r, end)
+	if err != nil && !errors.Is(err, frames.ErrProtocol) {
+		t.failed(err, false) // its connection is full, or has just ended: not at once again
+	}
+	return stream, err
 }
 
 // connect returns the connection to send a request over. One that cannot be

@@ -89,8 +89,10 @@ func (h *hostView) stands() (state, reason string) {
 		return "draining", *h.Drain
 	case !h.present && h.Cordon != nil:
 		return "gone", *h.Cordon
+	case !h.present && h.Instances > 0:
+		return "gone", "nothing is heard of its agent; what it has starts elsewhere half a minute after it was lost"
 	case !h.present:
-		return "gone", ""
+		return "gone", "nothing is heard of its agent"
 	case h.Cordon != nil:
 		return "cordoned", *h.Cordon
 	case h.Distrust != nil:

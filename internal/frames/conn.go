@@ -24,9 +24,11 @@ var ErrClosed = errors.New("frames: connection closed")
 // it has no Backlog of its own.
 const MaxBacklog = 8 << 20
 
-// resetRoom is how many bytes of ends of streams may wait beyond that: those of
-// some ten thousand streams.
-const resetRoom = 2 << 20
+// Bytes that may wait beyond that.
+const (
+	smallRoom = 16 << 20          // of streams of which little waits
+	resetRoom = smallRoom + 2<<20 // of ends of streams: those of some ten thousand
+)
 
 // Bytes that wait are in buffers of some chunkSize, which all connections share:
 // one buffer for all would grow with the backlog, by copying, and be thrown
@@ -91,10 +93,26 @@ func NewConn(c net.Conn, role string) *Conn {
 func (c *Conn) Queue(append func(dst []byte) []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog) {
+	if c.over(0) {
 		return ErrBacklog
 	}
 	return c.queue(append)
+}
+
+// QueueSmall queues a frame of a stream of which little waits. That too much of
+// others does is not held against it: there is some room of its own.
+func (c *Conn) QueueSmall(f Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over(smallRoom) {
+		return ErrBacklog
+	}
+	return c.queue(func(dst []byte) []byte { return Append(dst, f) })
+}
+
+// over reports whether more waits than may, and room beside; c.mu is held.
+func (c *Conn) over(room int) bool {
+	return c.err == nil && c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog)+room
 }
 
 // QueueReset queues the end of a stream, although too much waits: whoever has
@@ -104,7 +122,7 @@ func (c *Conn) Queue(append func(dst []byte) []byte) error {
 func (c *Conn) QueueReset(stream uint32, code Code, reason string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.waiting+len(c.out) > cmp.Or(c.Backlog, MaxBacklog)+resetRoom {
+	if c.over(resetRoom) {
 		c.fail(ErrBacklog)
 	}
 	return c.queue(func(dst []byte) []byte { return AppendReset(dst, stream, code, reason) })

@@ -31,9 +31,6 @@ type Host struct {
 
 func (h *Host) container() fleet.Container { return fleet.Container(h.Name) }
 
-// Image builds the hosts' image if it isn't there, and returns its name.
-func Image() (string, error) { return fleet.Image() }
-
 // Start boots a host named after the test, and removes it when the test
 // ends. It returns when systemd says that all is up, its Docker Engine too.
 // Where there is no Docker or no root, it skips the test.
