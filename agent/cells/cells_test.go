@@ -219,6 +219,9 @@ func TestAgentThatStartsFindsCellsAsTheyWere(t *testing.T) {
 	h.await("a blank cell waits, frozen", blank(1))
 	h.stop()
 	h.open()
+	if err := h.AwaitStock(t.Context(), h.image); err != nil {
+		t.Errorf("after a restart there are no blank cells: %v", err)
+	}
 	h.look()
 	if now, ok := h.Of("acme.0"); !ok || now.ID != mine.ID {
 		t.Errorf("after a restart the instance has %q, and had %q", now.ID, mine.ID)

@@ -208,6 +208,7 @@ func (c *Cells) adoptBlank(ctx context.Context) {
 			if cell.blank() {
 				c.rest(cell)
 			}
+			c.grow()
 		}
 		c.mu.Unlock()
 		c.cfg.Notify() // there may be too many of them

@@ -18,8 +18,8 @@ func (o *ordered) variant(of, change string) string {
 // Another image goes from host to host, its blank cells come first, it is still
 // there after a reboot, and the one before comes back.
 func TestHostRunsTheImageThatItIsTold(t *testing.T) {
-	c := Cluster(t, 2)
-	h1, h2 := &ordered{Host: c.Host("h1"), t: t, etcd: c.Client()}, &ordered{Host: c.Host("h2"), t: t, etcd: c.Client()}
+	hosts := tell(t, Cluster(t, 2))
+	h1, h2 := hosts[0], hosts[1]
 	first := h1.present()
 	patched := h1.variant(first.Image, "LABEL patched=yes")
 	h1.do(cluster.Order{Image: patched})

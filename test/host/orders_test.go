@@ -23,6 +23,18 @@ type ordered struct {
 	n    int
 }
 
+// tell makes hosts whose orders are the test's: their schedulers, who would
+// take away what is part of no cycle, are stopped.
+func tell(t *testing.T, c *Fleet) []*ordered {
+	t.Helper()
+	var all []*ordered
+	for _, h := range c.Hosts {
+		h.Exec("sh", "-c", "systemctl disable --now bulkhead-scheduler.service 2>/dev/null || true")
+		all = append(all, &ordered{Host: h, t: t, etcd: c.Client()})
+	}
+	return all
+}
+
 // order gives the host an order, and returns its ID.
 func (o *ordered) order(order cluster.Order) string {
 	o.t.Helper()
@@ -105,8 +117,7 @@ func (o *ordered) ready(want bool) {
 // A host is told to leave, to run actions that its own configuration declares,
 // to reboot; and its machine's updates get their turn as Zincati asks for it.
 func TestHostCarriesOutOrders(t *testing.T) {
-	c := Cluster(t, 1)
-	o := &ordered{Host: c.Host("h1"), t: t, etcd: c.Client()}
+	o := tell(t, Cluster(t, 1))[0]
 	o.ready(true)
 	if r := o.do(cluster.Order{Leave: true}); !r.Left {
 		t.Errorf("it has not left: %+v", r)
