@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"bulkhead/internal/cellctl"
+
+	"bulkhead/test/family"
 )
 
 const hello = `module.exports = (ctx, cb) => cb(null, { hello: ctx.query.name })`
@@ -296,8 +298,7 @@ func TestTerminate(t *testing.T) {
 func TestSuccessorOfAKilledCell(t *testing.T) {
 	c := startTestCell(t)
 	first := c.mustServe(t, Request{Function: "hello", Version: "v1", File: "f.js", Code: hello})
-	c.cmd.Process.Kill()
-	c.cmd.Wait()
+	family.End(c.cmd)
 	next := startTestCellIn(t, c.dir)
 	second := next.mustServe(t, Request{Function: "hello", Version: "v1", File: "f.js", Code: hello})
 	if _, err := os.Stat(filepath.Join(c.dir, first.Socket)); !os.IsNotExist(err) || second.Socket == first.Socket {

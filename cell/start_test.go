@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bulkhead/images/node"
+	"bulkhead/test/family"
 )
 
 // nodeBinary is the Node that the image holds, from the same cache.
@@ -114,7 +115,7 @@ func startTestCellIn(tb testing.TB, dir string, env ...string) *testCell {
 	if err := c.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { c.conn.Close(); c.cmd.Process.Kill(); c.cmd.Wait() })
+	tb.Cleanup(func() { c.conn.Close(); family.End(c.cmd) })
 	go c.readLog(out)
 	c.dial(tb)
 	return c

@@ -21,6 +21,7 @@ import (
 	"bulkhead/cluster"
 	"bulkhead/images/node"
 	"bulkhead/internal/frames"
+	"bulkhead/test/family"
 )
 
 // built is a real cell's binary, and the Node that the image holds.
@@ -113,10 +114,7 @@ func startCell(t *testing.T, binaries [2]string, dir string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
+	t.Cleanup(func() { family.End(cmd) })
 	// The cell tells nobody that it is up but those who connect.
 	for {
 		c, err := net.Dial("unix", filepath.Join(dir, "control.sock"))
