@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,6 +15,9 @@ import (
 	"bulkhead/internal/etcd"
 	"bulkhead/test/host/fleet"
 )
+
+// clusters counts those that this process has begun: each has a name of its own.
+var clusters atomic.Int64
 
 // Fleet is a cluster of test hosts.
 type Fleet struct {
@@ -38,7 +42,7 @@ func Cluster(t testing.TB, n int) *Fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet.Fleet{Name: fmt.Sprintf("t%d", os.Getpid()), Dir: dir, Root: root, Say: t.Logf}
+	f := &fleet.Fleet{Name: fmt.Sprintf("t%d-%d", os.Getpid(), clusters.Add(1)), Dir: dir, Root: root, Say: t.Logf}
 	c := &Fleet{t: t, fleet: f}
 	t.Cleanup(c.remove)
 	if err := fleet.Up(t.Context(), f, n); err != nil {

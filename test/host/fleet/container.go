@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -85,15 +87,18 @@ func (c Container) Start(ctx context.Context) error {
 
 // Stop shuts the host down as its power button would.
 func (c Container) Stop(ctx context.Context) error {
-	c.Thaw(ctx)
-	_, err := docker(ctx, "stop", "--time=30", string(c))
-	return err
+	return c.thawing(ctx, func() error {
+		_, err := docker(ctx, "stop", "--time=30", string(c))
+		return err
+	})
 }
 
 // Remove removes the container and its volume; no container is no error.
 func (c Container) Remove(ctx context.Context) error {
-	c.Thaw(ctx)
-	_, err := docker(ctx, "rm", "--force", "--volumes", string(c))
+	err := c.thawing(ctx, func() error {
+		_, err := docker(ctx, "rm", "--force", "--volumes", string(c))
+		return err
+	})
 	if err != nil && strings.Contains(err.Error(), "No such container") {
 		return nil
 	}
@@ -101,10 +106,37 @@ func (c Container) Remove(ctx context.Context) error {
 }
 
 // Thaw thaws what is frozen on the host: with version 1 of cgroups a frozen
-// process can't be killed, and the host would not end before it.
+// process can't be killed, and the host would not end before it. It does so from
+// outside, where it works when nothing on the host runs any more.
 func (c Container) Thaw(ctx context.Context) {
 	_, _ = docker(ctx, "unpause", string(c))
-	_, _ = c.Run(ctx, nil, "sh", "-c", "find /sys/fs/cgroup/freezer -name freezer.state | while read -r f; do echo THAWED >\"$f\"; done")
+	id, err := docker(ctx, "inspect", "--format", "{{.Id}}", string(c))
+	if err != nil {
+		return
+	}
+	_ = filepath.WalkDir(filepath.Join("/sys/fs/cgroup/freezer/docker", id), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "freezer.state" {
+			_ = os.WriteFile(path, []byte("THAWED"), 0o644) // or it has gone
+		}
+		return nil
+	})
+}
+
+// thawing does something that ends the host, and thaws what is frozen on it, and
+// what its agent freezes meanwhile, until that is done.
+func (c Container) thawing(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	c.Thaw(ctx)
+	go func() { done <- do() }()
+	for tick := time.NewTicker(4 * again); ; {
+		select {
+		case err := <-done:
+			tick.Stop()
+			return err
+		case <-tick.C:
+			c.Thaw(ctx)
+		}
+	}
 }
 
 // Run runs a command on the host and returns what it printed, both outputs

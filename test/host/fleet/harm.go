@@ -7,9 +7,10 @@ import (
 
 // Kill ends the host as a power cut does.
 func (c Container) Kill(ctx context.Context) error {
-	c.Thaw(ctx)
-	_, err := docker(ctx, "kill", string(c))
-	return err
+	return c.thawing(ctx, func() error {
+		_, err := docker(ctx, "kill", string(c))
+		return err
+	})
 }
 
 // Pause stops the host's time: nothing on it runs until Unpause.
