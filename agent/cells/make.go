@@ -14,7 +14,7 @@ import (
 
 // bootPatience is how long a container may take from its start to its first
 // spare process.
-const bootPatience = 20 * time.Second
+const bootPatience = 90 * time.Second
 
 // make makes a blank cell and waits until it has a spare.
 func (c *Cells) make(ctx context.Context, image string) (*Cell, error) {

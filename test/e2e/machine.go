@@ -65,6 +65,7 @@ func (m *machine) up() {
 	m.run("sh", "-c", fmt.Sprintf("mkdir -p %[1]s && : > %[1]s/up.pid", m.state))
 	m.begin()
 	m.await("the cluster is up", func() bool { return m.pid() != 0 })
+	m.await("the host is well, its blank cells booted", func() bool { return strings.Contains(m.bulkhead("host", "list"), " ready ") })
 }
 
 // pid is the process of a "bulkhead up" that is ready; 0: none.
@@ -82,12 +83,16 @@ func (m *machine) pid() int {
 // of their own, which tell nobody; a look costs a command.
 func (m *machine) await(what string, so func() bool) {
 	m.t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	patience := 90 * time.Second
+	if onVM() {
+		patience = 10 * time.Minute
+	}
+	deadline := time.Now().Add(patience)
 	for !so() {
 		if time.Now().After(deadline) {
 			status, _ := m.try(m.command("status")...)
 			log, _ := m.try("tail", "-n", "30", m.state+"/up.log")
-			m.t.Fatalf("not within 90 s: %s\n%s\n%s", what, status, log)
+			m.t.Fatalf("not within %s: %s\n%s\n%s", patience, what, status, log)
 		}
 	}
 }
