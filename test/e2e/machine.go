@@ -201,7 +201,7 @@ func thisMachine(t *testing.T) *machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ports := freePorts(t, 3)
 	m := &machine{
-		dormant: "3s",
+		dormant: "6s",
 		t:       t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
 		etcd: "http://127.0.0.1:" + ports[0], proxy: "http://127.0.0.1:" + ports[2],
 	}
@@ -255,7 +255,7 @@ func hostWithSystemd(t *testing.T) *machine {
 	h.LoadImage(image)
 	m := &machine{
 		t: t, name: h.Name, bin: "/opt/bulkhead", state: "/var/lib/bulkhead", runs: "/run/bulkhead",
-		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try, dormant: "3s",
+		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try, dormant: "6s",
 	}
 	if onVM() {
 		m.dormant = "45s"

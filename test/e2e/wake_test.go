@@ -51,10 +51,11 @@ func sleepAndWake(m *machine) {
   cb(null, 'soon');
 };`)
 	m.want("/sleepy/later", token, 200, "soon")
+	had := m.container("sleepy")
 	m.await("work that waitUntil holds on to keeps the instance up", func() bool {
 		return strings.Contains(m.bulkhead("logs", "sleepy/later", "--state", m.state), "done in the background")
 	})
-	m.sleeps("sleepy", m.container("sleepy"))
+	m.sleeps("sleepy", had)
 	m.await("the log outlives the container that wrote it", func() bool {
 		out := m.bulkhead("logs", "sleepy", "--tail", "0", "--state", m.state)
 		return strings.Contains(out, "woke for first") && strings.Contains(out, "woke for 1000")
