@@ -2,7 +2,6 @@ package etcdmem
 
 import (
 	"context"
-	"io"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,7 +33,7 @@ func (s *Store) Connect(ctx context.Context, f Faults) (*Conn, *clientv3.Client)
 	c := &Conn{store: s, fault: f}
 	cli := clientv3.NewCtxClient(ctx)
 	cli.KV = clientv3.NewKVFromKVClient(kv{c}, cli)
-	cli.Lease = clientv3.NewLeaseFromLeaseClient(leases{c}, cli, 5*time.Second)
+	cli.Lease = lessor{clientv3.NewLeaseFromLeaseClient(leases{c}, cli, firstKeepAlive), c}
 	cli.Watcher = &watcher{conn: c, groups: map[string][]*watch{}}
 	return c, cli
 }
@@ -193,35 +192,6 @@ func (c leases) LeaseLeases(context.Context, *pb.LeaseLeasesRequest, ...grpc.Cal
 	return nil, unsupported("list of leases")
 }
 
-func (c leases) LeaseKeepAlive(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse], error) {
-	return &keepAlives{ctx: ctx, conn: c.Conn, answers: newQueue[*pb.LeaseKeepAliveResponse]()}, nil
-}
-
-// keepAlives is a stream that renews leases.
-type keepAlives struct {
-	grpc.ClientStream
-	ctx     context.Context
-	conn    *Conn
-	answers *queue[*pb.LeaseKeepAliveResponse]
-}
-
-func (k *keepAlives) Send(r *pb.LeaseKeepAliveRequest) error {
-	s := k.conn.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k.conn.cut || s.down {
-		k.answers.end(errGone)
-		return io.EOF
-	}
-	k.answers.add(s.keepAlive(r.ID))
-	return nil
-}
-
-func (k *keepAlives) Recv() (*pb.LeaseKeepAliveResponse, error) { return k.answers.next(k.ctx) }
-
-func (k *keepAlives) Context() context.Context { return k.ctx }
-
-func (k *keepAlives) CloseSend() error {
-	k.answers.end(io.EOF)
-	return nil
+func (c leases) LeaseKeepAlive(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse], error) {
+	return nil, unsupported("stream that keeps leases") // lessor does it
 }
