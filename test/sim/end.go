@@ -92,6 +92,7 @@ func describe(t *seen) string {
 // end waits until all is as it must be with nothing broken, and says what is
 // not in the end; then, that nothing more is decided.
 func (w *world) end() {
+	calm := calm * time.Duration(max(1, w.size.hosts/12)) // rollouts go one by one
 	deadline := time.Now().Add(calm)
 	var left []string
 	for {
