@@ -19,7 +19,11 @@ func sleepAndWake(m *machine) {
 
 	m.want("/sleepy/hello?i=first", token, 200, "first")
 	first := m.container("sleepy")
-	frozen := fmt.Sprintf(`p=$(docker inspect -f '{{.State.Pid}}' %s) && c=$(sed -n 's/.*:freezer:\(.*\)/\1/p' /proc/$p/cgroup) && cat /sys/fs/cgroup/freezer$c/freezer.state || cat /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$p/cgroup)/cgroup.freeze`, first)
+	frozen := fmt.Sprintf(`p=$(docker inspect -f '{{.State.Pid}}' %s)
+if [ -e /sys/fs/cgroup/cgroup.controllers ]
+then cat /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$p/cgroup)/cgroup.freeze
+else cat /sys/fs/cgroup/freezer$(sed -n 's/.*:freezer:\(.*\)/\1/p' /proc/$p/cgroup)/freezer.state
+fi`, first)
 	m.await("the container is frozen", func() bool {
 		out, _ := m.try("sh", "-c", frozen)
 		return strings.Contains(out, "FROZEN") || strings.TrimSpace(out) == "1"
