@@ -90,7 +90,7 @@ type site struct {
 
 	tick     time.Duration // of its agents
 	pool     int           // blank cells that they keep
-	proxy    string        // unit of the host's proxy
+	proxy    []string      // unit of the host's proxy
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc

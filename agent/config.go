@@ -39,9 +39,9 @@ type Config struct {
 	// Fetch gives Docker the image that an order names, from wherever it says;
 	// nil: the host only runs images that Docker has.
 	Fetch func(ctx context.Context, o cluster.Order) error
-	// Proxy is the unit of the host's proxy, without which the host is not well;
-	// empty: it has none.
-	Proxy string
+	// Proxy are the units that may be the host's proxy: while none runs, the
+	// host is not well. Empty: it has none.
+	Proxy []string
 	// Leaving is the file by which the host's proxy knows that it is leaving.
 	Leaving string
 	// Linger is how long the proxy goes on serving when it says that it is

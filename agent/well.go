@@ -1,6 +1,9 @@
 package agent
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // wellness is what the agent finds of its host by its own checks.
 type wellness struct {
@@ -28,7 +31,7 @@ const unseen = "its agent has not looked at it yet"
 
 // judgeSelf says in the host's presence how it is.
 func (a *Agent) judgeSelf(seen Observed) {
-	w := wellness{blind: seen.Blind, proxy: a.cfg.Proxy == "" || seen.Units[a.cfg.Proxy].Up(), stocked: a.stocked.Load()}
+	w := wellness{blind: seen.Blind, proxy: len(a.cfg.Proxy) == 0 || slices.ContainsFunc(a.cfg.Proxy, func(unit string) bool { return seen.Units[unit].Up() }), stocked: a.stocked.Load()}
 	reason := w.unready()
 	if reason == a.cfg.Host.Unready {
 		return

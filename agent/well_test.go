@@ -36,11 +36,11 @@ func TestAgentSaysWhyItsHostIsNotWell(t *testing.T) {
 	s.unready("its blank cells are not ready yet")
 	s.stop()
 	s.host.Image = dockertest.Probe(t)
-	s.proxy = "bulkhead-proxy.service"
+	s.proxy = []string{"bulkhead-proxy.service"}
 	s.start()
 	s.unready("its proxy does not run")
 	s.stop()
-	s.proxy = ""
+	s.proxy = nil
 	s.start()
 	s.unready("")
 }

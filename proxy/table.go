@@ -154,6 +154,23 @@ func (t *Table) Loaded() bool {
 	return t.loaded
 }
 
+// AwaitLoaded waits until the table knows anything, or ctx ends.
+func (t *Table) AwaitLoaded(ctx context.Context) {
+	for {
+		t.mu.Lock()
+		loaded, changed := t.loaded, t.changed
+		t.mu.Unlock()
+		if loaded {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // pick returns the best target for a request of a tenant, and takes a place in
 // it; any but not, which has just failed it, if there is another. While there
 // is none, but one may soon be (an instance starts, a circuit is open, nothing

@@ -17,11 +17,14 @@ const (
 	ProxyTLSSocket  = "bulkhead-proxy-tls.socket"  // "https": clients
 	ProxyPeerSocket = "bulkhead-proxy-peer.socket" // "peer": other hosts' proxies
 	ProxyService    = "bulkhead-proxy.service"
+	// ProxyBeside has the same sockets as ProxyService, and serves while that
+	// is replaced. See [RenderBeside].
+	ProxyBeside = "bulkhead-proxy-beside.service"
 )
 
 // ProxyUnits are all that a proxy may have, in the order in which they are
 // stopped: whoever connects to a socket would start its service.
-var ProxyUnits = []string{ProxySocket, ProxyTLSSocket, ProxyPeerSocket, ProxyService}
+var ProxyUnits = []string{ProxySocket, ProxyTLSSocket, ProxyPeerSocket, ProxyBeside, ProxyService}
 
 // Proxy says how a host's proxy runs.
 type Proxy struct {
@@ -46,6 +49,7 @@ type Proxy struct {
 
 type proxy struct {
 	Proxy
+	Beside                 bool
 	Root, Instances, State string
 	Sockets                []proxySocket
 }
@@ -81,12 +85,9 @@ func ProxyState(p cluster.Paths) string { return path.Join(p.State, "proxy") }
 // names ([ProxyRoot], [ProxyState], <run>/instances) must exist before it
 // starts.
 func RenderProxy(host cluster.Host, p Proxy) ([]Unit, error) {
-	d := proxy{
-		Proxy: p, Root: ProxyRoot(host.Paths), State: ProxyState(host.Paths), Instances: path.Join(host.Paths.Run, "instances"),
-		Sockets: p.sockets(),
-	}
-	if err := d.check(host.Paths); err != nil {
-		return nil, fmt.Errorf("cannot render the proxy's units: %w", err)
+	d, err := p.on(host)
+	if err != nil {
+		return nil, err
 	}
 	var us []Unit
 	for _, s := range d.Sockets {
@@ -98,6 +99,34 @@ func RenderProxy(host cluster.Host, p Proxy) ([]Unit, error) {
 	}
 	service, err := render(d, []file{{ProxyService, "proxy.service"}})
 	return append(us, service...), err
+}
+
+// RenderBeside returns [ProxyBeside]: a second proxy on the same sockets, for
+// as long as the first is replaced and answers its last requests. systemd hands
+// a socket to each service that names it (systemd.service(5), Sockets=).
+func RenderBeside(host cluster.Host, p Proxy) (Unit, error) {
+	d, err := p.on(host)
+	if err != nil {
+		return Unit{}, err
+	}
+	d.Beside = true
+	us, err := render(d, []file{{ProxyBeside, "proxy.service"}})
+	if err != nil {
+		return Unit{}, err
+	}
+	return us[0], nil
+}
+
+// on is the proxy with the paths of its host, checked.
+func (p Proxy) on(host cluster.Host) (proxy, error) {
+	d := proxy{
+		Proxy: p, Root: ProxyRoot(host.Paths), State: ProxyState(host.Paths), Instances: path.Join(host.Paths.Run, "instances"),
+		Sockets: p.sockets(),
+	}
+	if err := d.check(host.Paths); err != nil {
+		return d, fmt.Errorf("cannot render the proxy's units: %w", err)
+	}
+	return d, nil
 }
 
 func (d proxy) check(paths cluster.Paths) error {

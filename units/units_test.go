@@ -44,7 +44,11 @@ func renderAll(t *testing.T) []Unit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(us, ps...)
+	beside, err := RenderBeside(testHost, testProxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append(us, ps...), beside)
 }
 
 func TestRenderedUnitsMatchGoldenFiles(t *testing.T) {

@@ -105,24 +105,31 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := startProxy(ctx, o.hostOptions, host, services, a.proxyOverNetwork(o)); err != nil {
+	replaceProxy, err := startProxy(ctx, o.hostOptions, host, services, a.proxyOverNetwork(o))
+	if err != nil {
 		return err
 	}
 	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
 	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
-	return runAgent(ctx, p, o)
+	return runAgent(ctx, p, o, replaceProxy)
 }
 
-// runAgent runs the agent alone, and tells systemd how it is.
-func runAgent(ctx context.Context, p parts, o agentOptions) error {
+// runAgent runs the agent alone, and tells systemd how it is. Beside that it has
+// the proxy replaced: without an agent a host would be taken for dead meanwhile.
+func runAgent(ctx context.Context, p parts, o agentOptions, replaceProxy func(context.Context) error) error {
 	ag, err := p.newAgent()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
-	defer cancel()
+	defer cancel(nil)
+	work.Go(func() {
+		if err := replaceProxy(ctx); err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("cannot replace the proxy: %w", err))
+		}
+	})
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
 	work.Go(func() { giveImages(ctx, p.run, p.engine, p.log.With("part", "images")) })
 	work.Go(func() {
@@ -138,6 +145,9 @@ func runAgent(ctx context.Context, p parts, o agentOptions) error {
 		}
 	})
 	if err := ag.Run(ctx); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	if ctx.Err() == nil {

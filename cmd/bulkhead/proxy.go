@@ -27,6 +27,11 @@ const leavingFile = "leaving"
 // unit kills it after 60 s.
 const proxyDrain = 55 * time.Second
 
+// proxyKnows bounds how long a proxy that starts waits for its first routes
+// before it lets systemd go on: without etcd and without any on disk there may be
+// none for long, and it serves what it can.
+const proxyKnows = 20 * time.Second
+
 // proxyFlags are what the command line says.
 type proxyFlags struct {
 	host, domain, state                     string
@@ -159,6 +164,12 @@ func (a *app) serveProxy(ctx context.Context, ls proxyListeners, routes string, 
 		table.Follow(follow, cli, routes, o.Log)
 	}()
 	served := ls.serve(p)
+	go func() {
+		known, cancel := context.WithTimeout(follow, proxyKnows)
+		defer cancel()
+		table.AwaitLoaded(known)
+		notifyReady()
+	}()
 	select {
 	case err = <-served:
 		if err == nil {

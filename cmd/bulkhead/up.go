@@ -100,7 +100,11 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer closeServices()
-	if err := startProxy(ctx, o.hostOptions, host, services, proxyOverSocket(o.run)); err != nil {
+	replaceProxy, err := startProxy(ctx, o.hostOptions, host, services, proxyOverSocket(o.run))
+	if err == nil {
+		err = replaceProxy(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))

@@ -113,62 +113,26 @@ func proxyOverSocket(run string) proxyWay {
 	return proxyWay{args: []string{"--endpoints", "unix://" + socket}, files: []string{filepath.Dir(socket)}}
 }
 
-// startProxy has the proxy's units run, as they should be: its socket is held
-// by whoever runs units, so a proxy of another version takes over unnoticed.
-func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services agent.Services, way proxyWay) error {
+// startProxy has a proxy serve, as it should be; what it returns replaces one
+// of another version, unnoticed by clients. See [runProxy].
+func startProxy(ctx context.Context, o hostOptions, host cluster.Host, services agent.Services, way proxyWay) (replace func(context.Context) error, err error) {
 	binary, err := installBinary("bulkhead", filepath.Join(o.state, "bin"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	serves, reads := o.args()
 	args := append([]string{"proxy", "--host", host.Name, "--state", units.ProxyState(host.Paths)}, way.args...)
-	rendered, err := units.RenderProxy(host, units.Proxy{
+	p := units.Proxy{
 		Binary: binary, Args: append(args, serves...), UID: agent.ProxyUID, GID: host.ProxyGID,
 		Listen: o.listen, ListenTLS: o.listenTLS, ListenPeer: o.listenPeer,
 		Files: visible(append(way.files, reads...)), Network: way.network,
-	})
-	if err != nil {
-		return err
 	}
 	for dir, owner := range map[string]int{units.ProxyRoot(host.Paths): 0, units.ProxyState(host.Paths): agent.ProxyUID, filepath.Join(o.run, "instances"): 0} {
 		if err := errors.Join(os.MkdirAll(dir, 0o711), os.Chown(dir, owner, owner)); err != nil {
-			return fmt.Errorf("cannot make the proxy's directories: %w", err)
+			return nil, fmt.Errorf("cannot make the proxy's directories: %w", err)
 		}
 	}
-	stale, err := proxyIsStale(ctx, services, rendered)
-	if err != nil {
-		return err
-	}
-	if err := services.Write(ctx, rendered...); err != nil {
-		return err
-	}
-	if err := startSockets(ctx, services, rendered); err != nil {
-		return err
-	}
-	if stale {
-		return services.Restart(ctx, units.ProxyService)
-	}
-	return services.Start(ctx, units.ProxyService)
-}
-
-// startSockets has those of the proxy's sockets listen that it is to have, and
-// no others.
-func startSockets(ctx context.Context, services agent.Services, rendered []units.Unit) error {
-	for _, name := range units.ProxyUnits {
-		wanted := slices.ContainsFunc(rendered, func(u units.Unit) bool { return u.Name == name })
-		switch {
-		case name == units.ProxyService:
-		case !wanted:
-			if err := services.Remove(ctx, name); err != nil {
-				return err
-			}
-		default:
-			if err := services.Start(ctx, name); err != nil {
-				return fail(exitFailure, "stop what uses the port (ss -ltnp shows), or choose another with --listen, --listen-tls or --listen-peer", "cannot start the proxy: %w", err)
-			}
-		}
-	}
-	return nil
+	return runProxy(ctx, host, p, services)
 }
 
 // visible is what of the host has to be in the proxy's jail for it to read
@@ -189,19 +153,3 @@ func visible(files []string) []string {
 
 // whoToTrust is what it takes to talk to an authority on the Internet.
 var whoToTrust = []string{"/etc/hosts", "/etc/pki/ca-trust/extracted", "/etc/pki/tls/certs", "/etc/resolv.conf", "/etc/ssl/certs"}
-
-// proxyIsStale reports whether a proxy runs whose unit is not this one.
-func proxyIsStale(ctx context.Context, services agent.Services, rendered []units.Unit) (bool, error) {
-	states, err := services.States(ctx, "bulkhead-proxy")
-	if err != nil {
-		return false, err
-	}
-	for _, s := range states {
-		for _, u := range rendered {
-			if s.Name == units.ProxyService && u.Name == s.Name && s.Up() {
-				return s.Text != u.Text, nil
-			}
-		}
-	}
-	return false, nil
-}
