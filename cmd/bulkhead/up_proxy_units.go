@@ -25,20 +25,27 @@ func runProxy(ctx context.Context, host cluster.Host, p units.Proxy, services ag
 		return nil, err
 	}
 	service := len(rendered) - 1
-	if err := services.Write(ctx, rendered[:service]...); err != nil {
+	stale := proxyIsStale(before, rendered[service])
+	first := rendered
+	if stale {
+		first = rendered[:service] // the service's own is written once there is another beside it
+	}
+	if err := services.Write(ctx, first...); err != nil {
 		return nil, err
 	}
 	if err := startSockets(ctx, services, rendered); err != nil {
 		return nil, err
 	}
-	stale := proxyIsStale(before, rendered[service])
-	if _, ok := services.(*systemd.Systemd); ok && stale {
+	if !stale {
+		return func(context.Context) error { return nil }, services.Start(ctx, units.ProxyService)
+	}
+	if _, ok := services.(*systemd.Systemd); ok {
 		beside, err := units.RenderBeside(host, p)
 		if err != nil {
 			return nil, err
 		}
-		// Before the service's own file: should we end here, it is what says
-		// that there is still something to replace.
+		// Should we end here, that it runs says that there is still something to
+		// replace.
 		if err := services.Write(ctx, beside); err != nil {
 			return nil, err
 		}
@@ -48,9 +55,6 @@ func runProxy(ctx context.Context, host cluster.Host, p units.Proxy, services ag
 	}
 	if err := services.Write(ctx, rendered[service]); err != nil {
 		return nil, err
-	}
-	if !stale {
-		return func(context.Context) error { return nil }, services.Start(ctx, units.ProxyService)
 	}
 	return func(ctx context.Context) error {
 		if err := services.Restart(ctx, units.ProxyService); err != nil {
