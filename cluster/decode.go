@@ -2,9 +2,7 @@ package cluster
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -47,7 +45,6 @@ func DecodeSpec(tenant string, data []byte) (Spec, []Problem) {
 }
 
 func (r *reader) spec(tenant string, root node, s *Spec) {
-	var egress bool
 	name := func(path string, n node) {
 		if r.is(path, n, "text", "the tenant's name, or leave it out") && n.text != tenant {
 			r.wrong(path, show(n.text)+"disagrees with the key, which is for "+tenant, "make them equal or leave it out")
@@ -62,7 +59,7 @@ func (r *reader) spec(tenant string, root node, s *Spec) {
 		field{"limits", func(path string, n node) { r.limits(path, n, &s.Limits) }},
 		field{"sleep", func(path string, n node) { r.sleep(path, n, &s.Sleep) }},
 		field{"modules", r.texts(&s.Modules, r.module)},
-		field{"egress", func(path string, n node) { egress = true; r.egress(path, n, &s.Egress) }},
+		field{"egress", func(path string, n node) { r.egress(path, n, &s.Egress) }},
 		field{"database", func(path string, n node) { s.Database = &Database{}; r.database(path, n, s.Database) }},
 		field{"placement", func(path string, n node) { r.placement(path, n, &s.Placement) }},
 	)
@@ -72,7 +69,7 @@ func (r *reader) spec(tenant string, root node, s *Spec) {
 	if len(s.Keys) == 0 && !hasMember(root, "keys") {
 		r.wrong("keys", "is missing", `want at least one key, like {"kid": "2026-11", "alg": "HS256", "secret": "…"}`)
 	}
-	r.unhonoured(s, egress)
+	r.unhonoured(s)
 }
 
 func hasMember(n node, name string) bool {
@@ -85,10 +82,7 @@ func hasMember(n node, name string) bool {
 }
 
 // unhonoured warns of what this version takes but does nothing about.
-func (r *reader) unhonoured(s *Spec, egress bool) {
-	if egress {
-		r.warn("egress", "is kept but not honoured yet: containers have no network at all")
-	}
+func (r *reader) unhonoured(s *Spec) {
 	if s.Database != nil {
 		r.warn("database", "is kept but not honoured yet: no database is made")
 	}
@@ -200,7 +194,6 @@ var (
 	labelPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$`)
 	modulePattern  = regexp.MustCompile(`^(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
 	versionPattern = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
-	egressPattern  = regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
 func (r *reader) label(path, name, value string) {
@@ -216,37 +209,4 @@ func (r *reader) module(path, name, version string) {
 	if !versionPattern.MatchString(version) {
 		r.wrong(path, show(version)+"is no exact version", `want one like "4.17.21"`)
 	}
-}
-
-func (r *reader) egress(path string, n node, v *Egress) {
-	rules := func(out *[]string) func(string, node) {
-		*out = nil
-		return r.list(1000, func(path string, n node) {
-			if !r.is(path, n, "text", `a name or a network, like "*.example.com" or "10.0.0.0/8"`) {
-				return
-			}
-			if !egressRule(n.text) {
-				r.wrong(path, show(n.text)+"is no name or network", `want one like "*", "api.example.com", "*.example.com" or "10.0.0.0/8"`)
-			}
-			*out = append(*out, n.text)
-		})
-	}
-	r.object(path, n,
-		field{"allow", func(p string, n node) { rules(&v.Allow)(p, n) }},
-		field{"deny", func(p string, n node) { rules(&v.Deny)(p, n) }},
-	)
-}
-
-func egressRule(s string) bool {
-	if s == "*" {
-		return true
-	}
-	if strings.Contains(s, "/") {
-		_, err := netip.ParsePrefix(s)
-		return err == nil
-	}
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
-	}
-	return len(s) <= 253 && egressPattern.MatchString(s)
 }

@@ -56,7 +56,7 @@ func TestDecodeSpecFull(t *testing.T) {
 	if err := Invalid(problems); err != nil {
 		t.Fatal(err)
 	}
-	if w := Warnings(problems); len(w) != 3 {
+	if w := Warnings(problems); len(w) != 2 {
 		t.Errorf("warnings: %q", w)
 	}
 	if got.Replicas.Min != 2 || got.Resources.Tmp != 100e6 || got.Limits.Wall.String() != "2m" || got.Limits.Rate != 0.5 ||

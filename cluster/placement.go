@@ -17,6 +17,7 @@ type Placement struct {
 	Resources Resources `json:"resources"`
 	Limits    Limits    `json:"limits"`
 	Sleep     Sleep     `json:"sleep"`  // Dormant is 0 when the tenant wants instances kept ready
+	Egress    Egress    `json:"egress"` // where its code may connect to; absent: nowhere
 	Spec      int64     `json:"spec"`   // revision of the spec it comes from
 	Reason    string    `json:"reason"` // why it is here
 }
@@ -130,6 +131,9 @@ type Instance struct {
 	Placement int64     `json:"placement"` // revision of the placement in force
 	Functions int64     `json:"functions"` // functions are as of this revision: Manifest.Revision
 	Since     time.Time `json:"since"`     // when it entered this phase
+	// Network says why its code can't connect to anything although its egress
+	// allows it; empty: it can.
+	Network string `json:"network,omitempty"`
 }
 
 // Function is one function of a tenant: the value of [FunctionKey].

@@ -90,12 +90,6 @@ func least[T Duration | Bytes](a, b T) T {
 	return a
 }
 
-// Egress says where a tenant's code may connect to, by name or CIDR.
-type Egress struct {
-	Allow []string `json:"allow,omitempty"`
-	Deny  []string `json:"deny,omitempty"`
-}
-
 // Database asks for a database of the tenant's own.
 type Database struct {
 	Engine string `json:"engine"` // postgres

@@ -1,0 +1,132 @@
+package egress
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// checkAgain is how often to look at the rules although no event has come.
+const checkAgain = 30 * time.Second
+
+// Run resolves names for cells, and puts back what others change, until ctx
+// ends.
+func (n *Network) Run(ctx context.Context) error {
+	stop, err := n.serve(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot resolve names for cells: %w", err)
+	}
+	defer stop()
+	hints := make(chan struct{}, 1)
+	hint := func() {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	}
+	for _, r := range []*ruleset{n.inner, n.outer} {
+		events, err := r.follow(hint)
+		if err != nil {
+			return err
+		}
+		defer events.Close()
+	}
+	moved, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
+	defer close(done)
+	if err := netlink.AddrSubscribeWithOptions(moved, done, netlink.AddrSubscribeOptions{Namespace: &n.ns, ErrorCallback: func(error) { hint() }}); err != nil {
+		return fmt.Errorf("cannot follow the host's addresses: %w", err)
+	}
+	for {
+		n.check()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hints:
+		case <-moved:
+		case <-time.After(checkAgain):
+		}
+	}
+}
+
+// check puts back what somebody else has changed, and takes in the host's new
+// addresses. Until that is done nothing passes that should not: without rules
+// nothing is marked, and without a mark nothing is routed on.
+func (n *Network) check() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	back, err := n.checkRouter()
+	if err == nil {
+		var outer bool
+		outer, err = n.checkHost()
+		back = back || outer
+	}
+	if err != nil {
+		n.cfg.Log.Error("the rules of cells' network are not put back: what is missing of them lets nothing pass", "error", err)
+		return
+	}
+	if back {
+		n.cfg.Log.Warn("somebody else had changed the rules of cells' network: they are put back")
+		if n.moment != nil {
+			n.moment()
+		}
+	}
+}
+
+func (n *Network) checkRouter() (bool, error) {
+	host, err := n.router.addresses()
+	if err != nil {
+		return false, err
+	}
+	alien, err := n.inner.disturbed()
+	if err != nil || !alien && slices.Equal(host, n.state.host) {
+		return false, err
+	}
+	n.state.host = host
+	if err := n.write(); err != nil {
+		n.inner.alien = true // try again
+		return false, err
+	}
+	return alien, nil
+}
+
+// checkHost writes the host's rules again if they differ: there, others may
+// change theirs as they like.
+func (n *Network) checkHost() (bool, error) {
+	alien, err := n.outer.disturbed()
+	if err != nil || !alien {
+		return false, err
+	}
+	if text, err := n.outer.list(n.cfg.Name); err == nil && text == n.text {
+		return false, passDocker(n.ns, n.cfg.Name)
+	}
+	if err := n.writeHost(); err != nil {
+		n.outer.alien = true
+		return false, err
+	}
+	return true, nil
+}
+
+// Remove takes away all that a Network of that name has made on the host, and
+// with the router every cell's link.
+func Remove(c Config) error {
+	n, err := Open(c)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	var errs []error
+	if link, err := n.router.there.LinkByName(c.Name); err == nil {
+		errs = append(errs, n.router.there.LinkDel(link))
+	}
+	errs = append(errs, n.outer.run(fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\n", c.Name)), removeNamespace(c.Name))
+	for _, err := range errs {
+		if err != nil && err != unix.ENODEV {
+			return fmt.Errorf("cannot remove cells' network: %w", err)
+		}
+	}
+	return nil
+}

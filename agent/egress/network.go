@@ -1,0 +1,332 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netns"
+
+	"bulkhead/cluster"
+)
+
+// Config is what a Network needs to know.
+type Config struct {
+	// Name is what its namespace (ip netns), its link on the host and its table
+	// of rules, in both places, are called. At most 15 characters.
+	Name string
+	// Host is the path of the network namespace that is the host's; empty: that
+	// of the caller.
+	Host   string
+	Limits Limits         // of each instance
+	Never  []netip.Prefix // what no code on this host may reach, besides what none ever may
+	// Upstream is the file that names the servers the resolver asks, as
+	// resolv.conf(5); default /etc/resolv.conf.
+	Upstream string
+	Log      *slog.Logger
+}
+
+// Network is how a host's cells reach the outside. It is safe for use by
+// several goroutines.
+type Network struct {
+	cfg      Config
+	ns       netns.NsHandle // the host's
+	router   *router
+	upstream *upstream
+
+	mu     sync.Mutex
+	state  state
+	inner  *ruleset // the router's
+	outer  *ruleset // the host's
+	text   string   // the host's rules, as nft shows what we have written
+	given  given
+	moment func() // tests: what was put back
+}
+
+// Open makes the router, or takes over the one that is there, with what it
+// lets pass: until Begin it stays so. It fails where the host has no nftables,
+// forwards nothing, or does not let the caller.
+func Open(c Config) (*Network, error) {
+	n := &Network{cfg: c, ns: netns.None()}
+	if err := n.open(); err != nil {
+		return nil, fmt.Errorf("cannot let cells out: %w", errors.Join(err, n.Close()))
+	}
+	return n, nil
+}
+
+func (n *Network) open() (err error) {
+	if len(n.cfg.Name) == 0 || len(n.cfg.Name) > 15 || filepath.Base(n.cfg.Name) != n.cfg.Name {
+		return fmt.Errorf("%q is no name of a link: want 1 to 15 characters", n.cfg.Name)
+	}
+	if n.cfg.Host == "" {
+		n.ns, err = netns.Get()
+	} else {
+		n.ns, err = netns.GetFromPath(n.cfg.Host)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open the host's network namespace: %w", err)
+	}
+	if n.outer, err = openRuleset(n.ns); err != nil {
+		return err
+	}
+	if n.router, err = openRouter(n.cfg.Name, n.ns); err != nil {
+		return err
+	}
+	if n.inner, err = openRuleset(n.router.ns); err != nil {
+		return err
+	}
+	host, err := n.router.addresses()
+	if err != nil {
+		return err
+	}
+	n.upstream = &upstream{ns: n.ns, elsewhere: n.cfg.Host != "", file: n.cfg.Upstream}
+	n.given = given{}
+	n.state = state{
+		table: n.cfg.Name, limits: n.cfg.Limits.withDefaults(), never: n.cfg.Never, host: host,
+		cells: map[string]Cell{}, policies: map[string]Policy{},
+	}
+	return nil
+}
+
+// Close lets go of the router. What it lets pass stays so.
+func (n *Network) Close() error {
+	var errs []error
+	for _, r := range []*ruleset{n.inner, n.outer} {
+		if r != nil {
+			errs = append(errs, r.close())
+		}
+	}
+	if n.router != nil {
+		errs = append(errs, n.router.close())
+	}
+	if n.ns.IsOpen() {
+		errs = append(errs, n.ns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Begin puts in force, in one transaction, what follows from the cells that
+// there are and what instances' code may reach.
+func (n *Network) Begin(cells []Cell, policies map[string]cluster.Egress) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range cells {
+		n.state.cells[c.ID] = c
+	}
+	for i, e := range policies {
+		n.state.policies[i] = NewPolicy(e)
+	}
+	if err := n.writeHost(); err != nil {
+		return err
+	}
+	return n.write()
+}
+
+// write writes the router's rules anew. The lock is held.
+func (n *Network) write() error {
+	n.state.given = n.given.leases()
+	if err := n.inner.run(n.state.rules()); err != nil {
+		return fmt.Errorf("cannot write the router's rules: %w", err)
+	}
+	return nil
+}
+
+// writeHost writes the host's. The lock is held.
+func (n *Network) writeHost() error {
+	err := n.outer.run(hostRules(n.cfg.Name))
+	if err == nil {
+		n.text, err = n.outer.list(n.cfg.Name)
+	}
+	if err == nil {
+		err = passDocker(n.ns, n.cfg.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the host's rules: %w", err)
+	}
+	return nil
+}
+
+// Attach gives the blank cell whose container's process pid is a link. Nothing
+// passes by it.
+func (n *Network) Attach(cell string, uid, pid int) error {
+	c := Cell{ID: cell, UID: uid}
+	if err := n.router.link(c, pid, n.state.limits); err != nil {
+		return fmt.Errorf("cannot give cell %s a network: %w", cell, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := n.inner.edit(func(k *nftables.Conn) error { return n.own(k, c, (*nftables.Conn).SetAddElements) })
+	if err != nil {
+		return fmt.Errorf("cannot give cell %s a network: %w", cell, errors.Join(err, n.router.unlink(c)))
+	}
+	n.state.cells[cell] = c
+	return nil
+}
+
+// own changes what the rules know of a cell's own addresses.
+func (n *Network) own(k *nftables.Conn, c Cell, change func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	key := func(a netip.Addr) []nftables.SetElement {
+		return []nftables.SetElement{{Key: append(linkName(c), a.AsSlice()...)}}
+	}
+	set4 := &nftables.Set{Table: n.table(), Name: "own4", Concatenation: true, KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr)}
+	set6 := &nftables.Set{Table: n.table(), Name: "own6", Concatenation: true, KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIP6Addr)}
+	return errors.Join(change(k, set4, key(c.addr4())), change(k, set6, key(c.addr6())))
+}
+
+func (n *Network) table() *nftables.Table {
+	return &nftables.Table{Name: n.cfg.Name, Family: nftables.TableFamilyINet}
+}
+
+// linkName is a cell's link as the kernel's rules know it.
+func linkName(c Cell) []byte {
+	name := make([]byte, 16)
+	copy(name, c.link())
+	return name
+}
+
+// Join lets a cell out, as its instance from then on, for life. Where Set has
+// said before what the instance may reach, that is one element in the kernel.
+func (n *Network) Join(cell, instance string, e cluster.Egress) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c, ok := n.state.cells[cell]
+	if !ok || c.Instance != "" && c.Instance != instance {
+		return fmt.Errorf("cannot let cell %s out: it has no link, or is another's", cell)
+	}
+	if p, known := n.state.policies[instance]; !known || !same(p.Egress, e) {
+		if err := n.say(map[string]cluster.Egress{instance: e}); err != nil {
+			return fmt.Errorf("cannot let cell %s out: %w", cell, err)
+		}
+	}
+	c.Instance = instance
+	if err := n.inner.edit(func(k *nftables.Conn) error { return k.SetAddElements(n.chains(), n.chainOf(c)) }); err != nil {
+		return fmt.Errorf("cannot let cell %s out: %w", cell, err)
+	}
+	n.state.cells[cell] = c
+	return nil
+}
+
+func (n *Network) chains() *nftables.Set {
+	return &nftables.Set{Table: n.table(), Name: "cells", IsMap: true, KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict}
+}
+
+func (n *Network) chainOf(c Cell) []nftables.SetElement {
+	return []nftables.SetElement{{Key: linkName(c), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: c.Instance}}}
+}
+
+// Detach takes a cell's link and all that the rules know of it away.
+func (n *Network) Detach(cell string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c, ok := n.state.cells[cell]
+	if !ok {
+		return nil
+	}
+	err := n.inner.edit(func(k *nftables.Conn) error {
+		err := n.own(k, c, (*nftables.Conn).SetDeleteElements)
+		if _, known := n.state.policies[c.Instance]; known {
+			err = errors.Join(err, k.SetDeleteElements(n.chains(), n.chainOf(c)))
+		}
+		return err
+	})
+	delete(n.state.cells, cell)
+	if err != nil { // somebody has meddled: all of it anew
+		err = n.write()
+	}
+	return errors.Join(err, n.router.unlink(c))
+}
+
+// Set says what the code of each instance may reach; of one that is not among
+// them, nothing. What changes does so at once, for cells that run too.
+func (n *Network) Set(policies map[string]cluster.Egress) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	changed := map[string]cluster.Egress{}
+	for i, e := range policies {
+		if p, known := n.state.policies[i]; !known || !same(p.Egress, e) {
+			changed[i] = e
+		}
+	}
+	var over []string
+	for i := range n.state.policies {
+		if _, wanted := policies[i]; !wanted {
+			over = append(over, i)
+		}
+	}
+	if len(changed) > 0 {
+		if err := n.say(changed); err != nil {
+			return fmt.Errorf("cannot change what instances may reach: %w", err)
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	if err := n.forget(over); err != nil {
+		return fmt.Errorf("cannot take away what instances might reach: %w", err)
+	}
+	return nil
+}
+
+// say puts policies in force, in one transaction. The lock is held.
+func (n *Network) say(policies map[string]cluster.Egress) error {
+	before := map[string]Policy{}
+	script := ""
+	for i, e := range policies {
+		if p, known := n.state.policies[i]; known {
+			before[i] = p
+		}
+		p := NewPolicy(e)
+		n.state.policies[i] = p
+		n.given.keep(i, p)
+	}
+	n.state.given = n.given.leases()
+	for i := range policies {
+		script += n.state.instance(i)
+	}
+	err := n.inner.run(script)
+	if err == nil {
+		return nil
+	}
+	// What is said is not in force: all of it anew, or nothing is known to be.
+	if anew := n.write(); anew == nil {
+		return nil
+	}
+	for i := range policies {
+		delete(n.state.policies, i)
+		if p, known := before[i]; known {
+			n.state.policies[i] = p
+		}
+	}
+	return err
+}
+
+// forget removes instances' rules. The lock is held.
+func (n *Network) forget(instances []string) error {
+	slices.Sort(instances)
+	script := ""
+	for id, c := range n.state.cells {
+		if slices.Contains(instances, c.Instance) {
+			script += fmt.Sprintf("delete element inet %s cells { %q }\n", n.cfg.Name, c.link())
+			c.Instance = ""
+			n.state.cells[id] = c
+		}
+	}
+	for _, i := range instances {
+		delete(n.state.policies, i)
+		delete(n.given, i)
+	}
+	if err := n.inner.run(script + gone(n.cfg.Name, instances)); err != nil {
+		return n.write()
+	}
+	return nil
+}
+
+func same(a, b cluster.Egress) bool {
+	return slices.Equal(a.Allow, b.Allow) && slices.Equal(a.Deny, b.Deny)
+}

@@ -1,0 +1,150 @@
+package egress
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"bulkhead/cluster"
+)
+
+var everywhere = cluster.Egress{Allow: []string{"*"}}
+
+func TestThePublicInternetAndNothingElseByDefault(t *testing.T) {
+	w := newWorld(t)
+	c, other := w.cell("acme.0", everywhere), w.cell("globex.0", everywhere)
+	w.listen(other.ns, "80")
+	c.reaches("tcp", net.JoinHostPort(site, "80"))
+	c.reaches("tcp", net.JoinHostPort(site6, "443"))
+	c.reaches("udp", net.JoinHostPort(site, "4000"))
+	c.reaches("udp", net.JoinHostPort(site6, "4000"))
+	for _, address := range []string{
+		other.addr4().String() + ":80", "[" + other.addr6().String() + "]:80",
+		hostPublic + ":22", hostPublic + ":2379", hostPublic + ":2375", hostPrivate + ":2379", "[" + hostPublic6 + "]:2379", "[fd77::2]:2375",
+		host4.String() + ":22", "[" + host6.String() + "]:22", router4.String() + ":53", gateway4.String() + ":80",
+		private + ":80", "[" + private6 + "]:80", "172.17.0.9:80", "192.168.1.9:80", "100.64.3.3:80", "203.0.113.7:80",
+		metadata + ":80", "[" + metadata6 + "]:80", "100.100.100.200:80",
+		"[64:ff9b::808:808]:80",
+	} {
+		c.refused("tcp", address)
+	}
+	for _, address := range []string{private + ":4000", metadata + ":4000"} {
+		c.refused("udp", address)
+	}
+	// IPv4 in IPv6's clothes is IPv4 to the kernel.
+	c.refusedMapped(metadata, 80)
+	c.refusedMapped(private, 80)
+}
+
+func TestABlankCellReachesNothing(t *testing.T) {
+	w := newWorld(t)
+	c := w.blank()
+	for _, address := range []string{site + ":80", "[" + site6 + "]:80", hostPublic + ":22", Resolver.String() + ":53"} {
+		if err := c.try("tcp", address, 200*time.Millisecond); err == nil {
+			t.Errorf("a blank cell reaches %s", address)
+		}
+	}
+	w.must(w.network.Join(c.ID, "acme.0", everywhere))
+	c.reaches("tcp", site+":80")
+	if err := w.network.Join(c.ID, "globex.0", everywhere); err == nil {
+		t.Error("a cell that is one instance's was made another's")
+	}
+}
+
+func TestPolicyByName(t *testing.T) {
+	w := newWorld(t)
+	w.says("api.example.com.", "A", site, private, site)
+	w.says("www.example.com.", "A", metadata+"\nwww.example.com. 60 IN A "+site2)
+	w.says("example.com.", "A", site2)
+	w.says("inside.example.com.", "A", private)
+	w.says("mapped.example.com.", "AAAA", "::ffff:"+metadata)
+	c := w.cell("acme.0", cluster.Egress{Allow: []string{"*.example.com"}, Deny: []string{"secret.example.com"}})
+	w.says("secret.example.com.", "A", site2)
+	c.refused("tcp", site+":80") // nobody has told it
+	if got, code := c.asks("API.example.com.", "A"); len(got) != 1 || got[0] != site {
+		t.Fatalf("got %v (%d)", got, code)
+	}
+	c.reaches("tcp", site+":80")
+	c.refused("tcp", site+":53") // no other resolver
+	c.refused("tcp", site2+":80")
+	// The name points elsewhere now: at what is not its to open.
+	if got, _ := c.asks("api.example.com.", "A"); len(got) != 0 {
+		t.Errorf("a name led to %v", got)
+	}
+	c.refused("tcp", private+":80")
+	if got, _ := c.asks("www.example.com.", "A"); len(got) != 1 || got[0] != site2 {
+		t.Errorf("a name led to %v", got)
+	}
+	if got, _ := c.asks("mapped.example.com.", "AAAA"); len(got) != 0 {
+		t.Errorf("a name led to %v", got)
+	}
+	for _, name := range []string{"example.com.", "secret.example.com.", "other.org.", "xexample.com."} {
+		if got, code := c.asks(name, "A"); len(got) != 0 || code != 3 {
+			t.Errorf("%s led to %v (%d)", name, got, code)
+		}
+	}
+	for _, q := range w.asked {
+		if q == "secret.example.com. A" || q == "other.org. A" {
+			t.Errorf("the Internet was asked for %s", q)
+		}
+	}
+}
+
+func TestAPolicyChangesUnderARunningCell(t *testing.T) {
+	w := newWorld(t)
+	c := w.cell("acme.0", everywhere)
+	conn, err := c.dial("tcp", site+":80", soon)
+	w.must(err)
+	defer conn.Close()
+	_, err = says(conn, soon)
+	w.must(err)
+	w.must(w.network.Set(map[string]cluster.Egress{"acme.0": {Allow: []string{"*", "10.77.0.0/24"}}}))
+	if _, err := says(conn, soon); err != nil {
+		t.Errorf("a connection that the new policy allows too broke: %v", err)
+	}
+	c.reaches("tcp", private+":80")
+	c.refused("tcp", hostPrivate+":2379") // the host's own address, in that network
+	w.must(w.network.Set(map[string]cluster.Egress{"acme.0": {Allow: []string{"*"}, Deny: []string{"8.1.0.0/16"}}}))
+	if _, err := says(conn, 300*time.Millisecond); err == nil {
+		t.Error("a connection that the new policy denies goes on")
+	}
+	c.refused("tcp", site+":80")
+	w.must(w.network.Set(nil))
+	if err := c.try("tcp", site2+":80", 200*time.Millisecond); err == nil {
+		t.Error("an instance that is gone still gets out")
+	}
+}
+
+func TestWhatIsFlushedLetsNothingPassAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	c := w.cell("acme.0", everywhere)
+	udp, err := c.dial("udp", private+":4000", soon)
+	w.must(err)
+	defer udp.Close()
+	for _, ns := range []string{w.name, w.name + "h"} {
+		for _, flush := range [][]string{{"flush", "ruleset"}, {"delete", "table", "inet", w.name}, {"flush", "chain", "inet", w.name, map[bool]string{true: "first", false: "forward"}[ns == w.name]}} {
+			w.network.mu.Lock() // until we have looked, nothing is put back
+			out, err := exec.Command("ip", append([]string{"netns", "exec", ns, "nft"}, flush...)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			for _, address := range []string{private + ":80", metadata + ":80", hostPublic + ":2379", hostPrivate + ":2375", "[" + private6 + "]:80", "[" + hostPublic6 + "]:2379"} {
+				if err := c.try("tcp", address, 200*time.Millisecond); err == nil {
+					t.Errorf("after nft %v in %s a cell reaches %s", flush, ns, address)
+				}
+			}
+			if _, err := says(udp, 200*time.Millisecond); err == nil {
+				t.Errorf("after nft %v in %s a cell reaches UDP %s", flush, ns, private)
+			}
+			w.network.mu.Unlock()
+			select {
+			case <-w.back:
+			case <-time.After(soon):
+				t.Fatalf("after nft %v in %s nothing was put back", flush, ns)
+			}
+			c.reaches("tcp", site+":80")
+			c.refused("tcp", private+":80")
+		}
+	}
+}
