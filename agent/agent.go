@@ -23,6 +23,7 @@ type Agent struct {
 	cfg      Config
 	book     *book
 	cells    *cells.Cells
+	network  network
 	loads    *loads
 	observer *observer
 	executor *executor
@@ -74,7 +75,12 @@ func New(c Config) (*Agent, error) {
 	}
 	config := cellsConfig(c, uids)
 	config.Notify, config.Room = a.poke, a.makeRoom
+	a.openNetwork()
+	a.useNetwork(&config)
 	if a.cells, err = cells.Open(config); err != nil {
+		return nil, fmt.Errorf("cannot make agent: %w", err)
+	}
+	if err := a.beginNetwork(); err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
 	a.observer = newObserver(p, c.Services, c.Engine, a.cells)
@@ -113,6 +119,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.work.Wait()
 	defer cancel()
 	defer a.closeDoors()
+	if a.network.Network != nil {
+		a.work.Go(func() { a.keepNetwork(ctx) })
+	}
 	a.work.Go(func() { a.cells.Keep(ctx) })
 	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()

@@ -48,7 +48,7 @@ func Cleanup(ctx context.Context, c Config) error {
 			}
 		}
 	}
-	errs = append(errs, all.RemoveAll(ctx), c.Services.Remove(ctx, CellsSlice))
+	errs = append(errs, all.RemoveAll(ctx), removeNetwork(c), c.Services.Remove(ctx, CellsSlice))
 	for _, path := range []string{instancesDir(p), filepath.Join(p.State, "desired"), filepath.Join(p.State, "uids.json")} {
 		errs = append(errs, os.RemoveAll(path))
 	}

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/agent/cells"
+	"bulkhead/agent/egress"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	Pool     cells.Pool // blank cells to keep; the zero value keeps none
 	Log      *slog.Logger
 
+	// Egress is how cells reach the outside; nil: they have no network.
+	Egress *egress.Config
 	// Actions runs what the host's configuration declares; nil: it declares
 	// nothing. Releases installs Bulkhead itself; nil: it stays as it is.
 	Actions  orders.Actions

@@ -15,6 +15,7 @@ func cellSpec(paths cluster.Paths, p cluster.Placement) cells.Spec {
 		Image:  p.Image,
 		Limits: limitsOf(p.Resources),
 		Tmp:    int64(p.Resources.Tmp),
+		Egress: p.Egress,
 		At:     paths.InstanceDir(p.Instance).Cell(),
 	}
 }

@@ -105,6 +105,7 @@ func (a *Agent) report(i string, w Want, o Observed, l *life, tasks []Task) clus
 		Tenant: w.Placement.Tenant, Instance: i, Host: a.cfg.Host.Name,
 		Phase: l.phase, Reason: l.reason, Since: l.since.UTC(),
 		Endpoint:  a.cfg.Host.Paths.InstanceDir(i).Socket(),
+		Network:   a.noNetwork(i, w.Placement.Egress),
 		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions,
 	}
 	if len(tasks) == 0 && l.cancel == nil {

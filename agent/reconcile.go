@@ -26,6 +26,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	}
 	a.noteSight(seen.Blind)
 	a.judgeSelf(seen)
+	a.letOut(desired)
 	a.tend(ctx, desired, seen)
 	a.cells.Blank(*a.image.Load())
 	tasks := map[string][]Task{}

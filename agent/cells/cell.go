@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"bulkhead/cluster"
 	"bulkhead/internal/cellctl"
 	"bulkhead/internal/kept"
 )
@@ -18,6 +19,7 @@ type Spec struct {
 	Image  string // ID, sha256:…
 	Limits Limits
 	Tmp    int64  // bytes of /tmp
+	Egress cluster.Egress
 	At     string // where its directory is to be seen on the host, for a runner's jail
 }
 
@@ -33,6 +35,7 @@ type Cell struct {
 	At        string `json:"at,omitempty"`
 	Limits    Limits `json:"limits"`
 	Tmp       int64  `json:"tmp"`
+	Linked    bool   `json:"linked,omitempty"`  // it has a way out, as its instance may
 	Leaving   bool   `json:"leaving,omitempty"` // its instance sleeps, or has another
 
 	home    string    // its own directory on the host

@@ -23,6 +23,10 @@ type Config struct {
 	Log    *slog.Logger
 	Blank  Spec // what blank cells are made with; Image and At are not used
 	Pool   Pool
+	// Network lets cells out; nil: they have no network at all. Resolv is the
+	// file by which they know whom to ask for names.
+	Network Network
+	Resolv  string
 	// Notify is told when a cell was taken or made: the agent should look.
 	Notify func()
 	// Room says why there is no room for another instance of so much memory;
@@ -68,6 +72,9 @@ func Open(cfg Config) (*Cells, error) {
 			cfg.Log.Warn("a cell's record cannot be read: it goes", "cell", h.Name(), "error", err)
 			cell.Leaving = true
 		}
+		if cell.Instance == "" && cell.Linked != (cfg.Network != nil) {
+			cell.Leaving = true // instances get what new ones have
+		}
 		c.all[cell.ID] = cell
 	}
 	return c, nil
@@ -90,6 +97,19 @@ func (c *Cells) of(instance string) *Cell {
 		}
 	}
 	return nil
+}
+
+// Linked returns the cells that have a way out.
+func (c *Cells) Linked() []Cell {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []Cell
+	for _, cell := range c.all {
+		if cell.Linked {
+			list = append(list, *cell)
+		}
+	}
+	return list
 }
 
 // Containers returns what the engine last said of cells that are instances',
@@ -180,6 +200,11 @@ func (c *Cells) bury(ctx context.Context, cell *Cell) error {
 	if id != "" {
 		cell.freeze(false) // with cgroup version 1 a frozen process can't be killed
 		if err := c.cfg.Engine.Remove(ctx, id); err != nil {
+			return err
+		}
+	}
+	if c.cfg.Network != nil {
+		if err := c.cfg.Network.Detach(cell.ID); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,8 @@ package cells
 import (
 	"context"
 	"errors"
+
+	"bulkhead/cluster"
 )
 
 // ErrNoImage is returned by [Engine].Create when the image isn't on the host.
@@ -28,6 +30,17 @@ type Engine interface {
 	Events() <-chan struct{}
 }
 
+// Network lets cells out: agent/egress.
+type Network interface {
+	// Attach gives a blank cell, whose container's first process is pid, a
+	// link by which nothing passes.
+	Attach(cell string, uid, pid int) error
+	// Join lets a cell out as its instance, to what e allows.
+	Join(cell, instance string, e cluster.Egress) error
+	// Detach takes a cell's link away. One that has none is no error.
+	Detach(cell string) error
+}
+
 // Limits is what a container may use.
 type Limits struct {
 	Memory int64 `json:"memory"` // bytes; no swap
@@ -42,6 +55,7 @@ type ContainerSpec struct {
 	UID    int    // user and group
 	Tmp    int64  // bytes of /tmp
 	Dir    string // the host's directory at /run/cell
+	Resolv string // the host's file at /etc/resolv.conf; empty: the image's own
 	Slice  string // the slice unit that it runs below
 	Limits Limits
 }

@@ -54,7 +54,7 @@ func (c *Cells) prepare(image string) (*Cell, error) {
 
 func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	k, err := c.cfg.Engine.Create(ctx, ContainerSpec{
-		Cell: cell.ID, Image: cell.Image, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits,
+		Cell: cell.ID, Image: cell.Image, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits, Resolv: c.cfg.Resolv,
 	})
 	if err != nil {
 		return err
@@ -64,10 +64,24 @@ func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	c.seen[cell.ID] = k
 	err = cell.save()
 	c.mu.Unlock()
+	if err == nil && c.cfg.Network != nil {
+		err = c.link(cell)
+	}
 	if err != nil {
 		return err
 	}
 	return c.awaitSpare(ctx, cell)
+}
+
+// link gives a cell a way out that is shut for now.
+func (c *Cells) link(cell *Cell) error {
+	if err := c.cfg.Network.Attach(cell.ID, cell.UID, cell.PID); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cell.Linked = true
+	return cell.save()
 }
 
 // errOver ends the wait for a cell that is not wanted any more, or has ended.

@@ -50,6 +50,11 @@ func (c *Cells) adopt(cell *Cell, instance string, s Spec) error {
 	if err != nil {
 		return err
 	}
+	if cell.Linked && c.cfg.Network != nil {
+		if err := c.cfg.Network.Join(cell.ID, instance, s.Egress); err != nil {
+			return err
+		}
+	}
 	if err := cell.freeze(false); err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (e *Engine) specs(s cells.ContainerSpec, parent string) (*container.Config,
 	if s.Tmp > 0 {
 		host.Tmpfs = map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,noexec,size=%d,uid=%d,gid=%d,mode=0700", s.Tmp, s.UID, s.UID)}
 	}
+	if s.Resolv != "" {
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: s.Resolv, Target: "/etc/resolv.conf", ReadOnly: true})
+	}
 	host.CgroupParent = parent
 	host.Ulimits = []*units.Ulimit{{Name: "core"}, {Name: "nofile", Soft: 4096, Hard: 4096}}
 	return cfg, host

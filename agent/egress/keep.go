@@ -2,11 +2,13 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +103,7 @@ func (n *Network) checkHost() (bool, error) {
 		return false, err
 	}
 	if text, err := n.outer.list(n.cfg.Name); err == nil && text == n.text {
-		return false, passDocker(n.ns, n.cfg.Name)
+		return false, dockerRules(n.ns, n.cfg.Name, true)
 	}
 	if err := n.writeHost(); err != nil {
 		n.outer.alien = true
@@ -113,20 +115,34 @@ func (n *Network) checkHost() (bool, error) {
 // Remove takes away all that a Network of that name has made on the host, and
 // with the router every cell's link.
 func Remove(c Config) error {
-	n, err := Open(c)
+	host, err := hostNamespace(c)
+	if err != nil {
+		return fmt.Errorf("cannot remove cells' network: %w", err)
+	}
+	defer host.Close()
+	errs := []error{removeLink(host, c.Name), removeNamespace(c.Name)}
+	if outer, err := openRuleset(host); err == nil { // without nft there are no rules
+		errs = append(errs, outer.run(fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\n", c.Name)), outer.close())
+	}
+	if err := errors.Join(append(errs, dockerRules(host, c.Name, false))...); err != nil {
+		return fmt.Errorf("cannot remove cells' network: %w", err)
+	}
+	return nil
+}
+
+// removeLink removes a host's link to its router: nothing gets out any more.
+func removeLink(host netns.NsHandle, name string) error {
+	h, err := netlink.NewHandleAt(host, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
-	defer n.Close()
-	var errs []error
-	if link, err := n.router.there.LinkByName(c.Name); err == nil {
-		errs = append(errs, n.router.there.LinkDel(link))
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
 	}
-	errs = append(errs, n.outer.run(fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\n", c.Name)), removeNamespace(c.Name))
-	for _, err := range errs {
-		if err != nil && err != unix.ENODEV {
-			return fmt.Errorf("cannot remove cells' network: %w", err)
-		}
+	if err == nil {
+		err = h.LinkDel(link)
 	}
-	return nil
+	return err
 }

@@ -64,13 +64,8 @@ func (n *Network) open() (err error) {
 	if len(n.cfg.Name) == 0 || len(n.cfg.Name) > 15 || filepath.Base(n.cfg.Name) != n.cfg.Name {
 		return fmt.Errorf("%q is no name of a link: want 1 to 15 characters", n.cfg.Name)
 	}
-	if n.cfg.Host == "" {
-		n.ns, err = netns.Get()
-	} else {
-		n.ns, err = netns.GetFromPath(n.cfg.Host)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot open the host's network namespace: %w", err)
+	if n.ns, err = hostNamespace(n.cfg); err != nil {
+		return err
 	}
 	if n.outer, err = openRuleset(n.ns); err != nil {
 		return err
@@ -91,7 +86,32 @@ func (n *Network) open() (err error) {
 		table: n.cfg.Name, limits: n.cfg.Limits.withDefaults(), never: n.cfg.Never, host: host,
 		cells: map[string]Cell{}, policies: map[string]Policy{},
 	}
-	return nil
+	return n.able()
+}
+
+// able tries, without any effect, whether nft and the kernel can do all that
+// the rules want.
+func (n *Network) able() error {
+	sample := n.state
+	sample.policies = map[string]Policy{"a.0": NewPolicy(cluster.Egress{Allow: []string{"*"}}), "a.1": NewPolicy(cluster.Egress{Allow: []string{"*.example.com"}})}
+	if _, err := n.inner.nft(sample.rules(), "-c", "-f", "-"); err != nil {
+		return err
+	}
+	_, err := n.inner.disturbed() // not by this
+	return err
+}
+
+// hostNamespace opens the namespace that is the host's.
+func hostNamespace(c Config) (netns.NsHandle, error) {
+	path := c.Host
+	if path == "" {
+		path = "/proc/thread-self/ns/net"
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return ns, fmt.Errorf("cannot open the host's network namespace: %w", err)
+	}
+	return ns, nil
 }
 
 // Close lets go of the router. What it lets pass stays so.
@@ -144,7 +164,7 @@ func (n *Network) writeHost() error {
 		n.text, err = n.outer.list(n.cfg.Name)
 	}
 	if err == nil {
-		err = passDocker(n.ns, n.cfg.Name)
+		err = dockerRules(n.ns, n.cfg.Name, true)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the host's rules: %w", err)

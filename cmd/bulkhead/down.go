@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/agent"
+	"bulkhead/agent/egress"
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 	"bulkhead/units"
@@ -109,10 +110,11 @@ func (a *app) clean(ctx context.Context, o upOptions, log *slog.Logger) error {
 		return err
 	}
 	defer cli.Close()
+	network := &egress.Config{Name: agent.NetworkName(cluster.Paths{Run: o.run}), Log: log}
 	host := cluster.Host{Name: o.name, Paths: cluster.Paths{Run: o.run, State: o.state}}
 	err = errors.Join(
 		services.Remove(ctx, units.ProxyUnits...),
-		agent.Cleanup(ctx, agent.Config{Host: host, Etcd: cli, Services: services, Engine: engine, Log: log}),
+		agent.Cleanup(ctx, agent.Config{Host: host, Etcd: cli, Services: services, Engine: engine, Log: log, Egress: network}),
 		services.Remove(ctx, "bulkhead.slice"),
 	)
 	closeServices()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"bulkhead/agent"
 	"bulkhead/agent/docker"
+	"bulkhead/agent/egress"
 	"bulkhead/agent/facts"
 	"bulkhead/agent/supervisor"
 	"bulkhead/agent/systemd"
@@ -39,6 +41,9 @@ type hostOptions struct {
 	pool       int     // blank cells kept booted
 	overcommit float64 // cores promised to tenants for each there is
 
+	egress bool     // tenants' code may connect to where their specs allow
+	never  []string // networks that it never may
+
 	linger time.Duration // how long the proxy serves on when it says that it is leaving
 }
 
@@ -58,6 +63,8 @@ func (o *hostOptions) hostFlags(cmd *cobra.Command) {
 	f.StringVar(&o.domain, "domain", "", "serve <tenant>.DOMAIN too")
 	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
 	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
+	f.BoolVar(&o.egress, "egress", true, "let tenants' code connect to where their specs allow; false: to nothing")
+	f.StringSliceVar(&o.never, "never", nil, "networks (CIDR) that no tenant's code on this host may reach, whatever its spec allows: other hosts' addresses, say, where they are public")
 	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
 	f.DurationVar(&o.linger, "linger", 10*time.Second, "how long the proxy goes on serving when the host is told to leave, with /-/readyz saying 503: the time that a load balancer takes to see it")
 	f.StringToStringVar(&o.labels, "label", nil, "labels of this host, for placement")
@@ -86,6 +93,9 @@ func (o hostOptions) check(what string) error {
 	if o.pool < 0 || o.pool > maxPool {
 		return fail(exitUsage, "2 is the default, 0 keeps none", "--pool %d: want 0 to %d", o.pool, maxPool)
 	}
+	if _, err := o.network(nil); err != nil {
+		return err
+	}
 	if o.linger <= 0 {
 		return fail(exitUsage, "10s is the default", "--linger %v: want more than nothing", o.linger)
 	}
@@ -98,6 +108,22 @@ func (o hostOptions) check(what string) error {
 		}
 	}
 	return checkDisk(o.state)
+}
+
+// network is how cells of this host reach the outside; nil: not at all.
+func (o hostOptions) network(log *slog.Logger) (*egress.Config, error) {
+	c := &egress.Config{Name: agent.NetworkName(cluster.Paths{Run: o.run}), Log: log}
+	for _, text := range o.never {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fail(exitUsage, "give one like 192.0.2.0/24", "--never %s: is no network", text)
+		}
+		c.Never = append(c.Never, p.Masked())
+	}
+	if !o.egress {
+		return nil, nil
+	}
+	return c, nil
 }
 
 // defaultState is where a host keeps what outlives a boot.

@@ -41,6 +41,11 @@ func (p parts) newAgent() (*agent.Agent, error) {
 		Proxy: []string{units.ProxyService, units.ProxyBeside}, Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
 		Fetch: p.fetch, Releases: p.releases,
 	}
+	network, err := p.network(p.log.With("part", "network"))
+	if err != nil {
+		return nil, err
+	}
+	c.Egress = network
 	if actions, ok := p.services.(orders.Actions); ok {
 		c.Actions = actions
 	}
