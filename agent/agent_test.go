@@ -22,6 +22,7 @@ import (
 	"bulkhead/agent/cells"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/docker/dockertest"
+	"bulkhead/agent/egress"
 	"bulkhead/agent/supervisor"
 	"bulkhead/agent/systemd"
 	"bulkhead/cluster"
@@ -91,6 +92,7 @@ type site struct {
 	tick     time.Duration // of its agents
 	pool     int           // blank cells that they keep
 	proxy    []string      // unit of the host's proxy
+	egress   *egress.Config
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc
@@ -152,7 +154,7 @@ func (s *site) close() {
 func (s *site) config() agent.Config {
 	return agent.Config{
 		Host: s.host, Etcd: s.etcd, Services: s.services, Engine: s.engine, Log: s.log,
-		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy,
+		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy, Egress: s.egress,
 		TTL: 2 * time.Second, Tick: s.tick, Patience: 500 * time.Millisecond,
 	}
 }

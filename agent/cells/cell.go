@@ -18,7 +18,7 @@ import (
 type Spec struct {
 	Image  string // ID, sha256:…
 	Limits Limits
-	Tmp    int64  // bytes of /tmp
+	Tmp    int64 // bytes of /tmp
 	Egress cluster.Egress
 	At     string // where its directory is to be seen on the host, for a runner's jail
 }

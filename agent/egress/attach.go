@@ -8,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/netspace"
 )
 
 // inside is what a cell's link is called in the container.
@@ -73,7 +75,7 @@ func fitInside(ns netns.NsHandle, c Cell, l Limits) error {
 	}
 	defer h.Close()
 	// An engine may have switched IPv6 off for a container without network.
-	if err := sysctls(ns, [2]string{"ipv6/conf/" + inside + "/disable_ipv6", "0"}, [2]string{"ipv6/conf/" + inside + "/accept_ra", "0"}); err != nil {
+	if err := netspace.Sysctls(ns, [2]string{"ipv6/conf/" + inside + "/disable_ipv6", "0"}, [2]string{"ipv6/conf/" + inside + "/accept_ra", "0"}); err != nil {
 		return err
 	}
 	if err := raise(h, inside, 32, c.addr4(), c.addr6()); err != nil {

@@ -20,7 +20,6 @@
 //	rules.go     the router's rules, as text                           (pure)
 //	hostrules.go the host's                                            (pure)
 //	addresses.go which addresses are whose                             (pure)
-//	namespace.go doing something in another namespace
 //	router.go    the namespace, its links and routes
 //	attach.go    a cell's link
 //	nft.go       rules into the kernel, and its generations

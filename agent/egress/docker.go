@@ -5,6 +5,8 @@ import (
 	"os/exec"
 
 	"github.com/vishvananda/netns"
+
+	"bulkhead/internal/netspace"
 )
 
 // dockerRules has an engine that lets the host forward nothing but its own
@@ -18,7 +20,7 @@ func dockerRules(host netns.NsHandle, link string, pass bool) error {
 			continue
 		}
 		run := func(args ...string) error {
-			return within(host, func() error { return exec.Command(path, append([]string{"-w"}, args...)...).Run() })
+			return netspace.Within(host, func() error { return exec.Command(path, append([]string{"-w"}, args...)...).Run() })
 		}
 		if run("-n", "-L", "DOCKER-USER") != nil {
 			continue

@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/netspace"
 )
 
 // checkAgain is how often to look at the rules although no event has come.
@@ -120,7 +122,7 @@ func Remove(c Config) error {
 		return fmt.Errorf("cannot remove cells' network: %w", err)
 	}
 	defer host.Close()
-	errs := []error{removeLink(host, c.Name), removeNamespace(c.Name)}
+	errs := []error{removeLink(host, c.Name), netspace.Remove(c.Name)}
 	if outer, err := openRuleset(host); err == nil { // without nft there are no rules
 		errs = append(errs, outer.run(fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\n", c.Name)), outer.close())
 	}

@@ -14,7 +14,7 @@ var everywhere = cluster.Egress{Allow: []string{"*"}}
 func TestThePublicInternetAndNothingElseByDefault(t *testing.T) {
 	w := newWorld(t)
 	c, other := w.cell("acme.0", everywhere), w.cell("globex.0", everywhere)
-	w.listen(other.ns, "80")
+	w.Listen(other.ns, "80")
 	c.reaches("tcp", net.JoinHostPort(site, "80"))
 	c.reaches("tcp", net.JoinHostPort(site6, "443"))
 	c.reaches("udp", net.JoinHostPort(site, "4000"))
@@ -54,13 +54,13 @@ func TestABlankCellReachesNothing(t *testing.T) {
 
 func TestPolicyByName(t *testing.T) {
 	w := newWorld(t)
-	w.says("api.example.com.", "A", site, private, site)
-	w.says("www.example.com.", "A", metadata+"\nwww.example.com. 60 IN A "+site2)
-	w.says("example.com.", "A", site2)
-	w.says("inside.example.com.", "A", private)
-	w.says("mapped.example.com.", "AAAA", "::ffff:"+metadata)
+	w.Says("api.example.com.", "A", site, private, site)
+	w.Says("www.example.com.", "A", metadata+"\nwww.example.com. 60 IN A "+site2)
+	w.Says("example.com.", "A", site2)
+	w.Says("inside.example.com.", "A", private)
+	w.Says("mapped.example.com.", "AAAA", "::ffff:"+metadata)
 	c := w.cell("acme.0", cluster.Egress{Allow: []string{"*.example.com"}, Deny: []string{"secret.example.com"}})
-	w.says("secret.example.com.", "A", site2)
+	w.Says("secret.example.com.", "A", site2)
 	c.refused("tcp", site+":80") // nobody has told it
 	if got, code := c.asks("API.example.com.", "A"); len(got) != 1 || got[0] != site {
 		t.Fatalf("got %v (%d)", got, code)
@@ -84,7 +84,7 @@ func TestPolicyByName(t *testing.T) {
 			t.Errorf("%s led to %v (%d)", name, got, code)
 		}
 	}
-	for _, q := range w.asked {
+	for _, q := range w.Asked() {
 		if q == "secret.example.com. A" || q == "other.org. A" {
 			t.Errorf("the Internet was asked for %s", q)
 		}
@@ -122,8 +122,8 @@ func TestWhatIsFlushedLetsNothingPassAndComesBack(t *testing.T) {
 	udp, err := c.dial("udp", private+":4000", soon)
 	w.must(err)
 	defer udp.Close()
-	for _, ns := range []string{w.name, w.name + "h"} {
-		for _, flush := range [][]string{{"flush", "ruleset"}, {"delete", "table", "inet", w.name}, {"flush", "chain", "inet", w.name, map[bool]string{true: "first", false: "forward"}[ns == w.name]}} {
+	for _, ns := range []string{w.Name, w.Name + "h"} {
+		for _, flush := range [][]string{{"flush", "ruleset"}, {"delete", "table", "inet", w.Name}, {"flush", "chain", "inet", w.Name, map[bool]string{true: "first", false: "forward"}[ns == w.Name]}} {
 			w.network.mu.Lock() // until we have looked, nothing is put back
 			out, err := exec.Command("ip", append([]string{"netns", "exec", ns, "nft"}, flush...)...).CombinedOutput()
 			if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/netspace"
 )
 
 // ruleset is what the kernel has for rules in one namespace. Each of its
@@ -61,7 +63,7 @@ func (r *ruleset) list(table string) (string, error) {
 
 func (r *ruleset) nft(input string, args ...string) (string, error) {
 	var out, wrong bytes.Buffer
-	err := within(r.ns, func() error {
+	err := netspace.Within(r.ns, func() error {
 		nft := exec.Command("nft", args...)
 		nft.Stdin, nft.Stdout, nft.Stderr = strings.NewReader(input), &out, &wrong
 		return nft.Run()

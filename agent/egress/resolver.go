@@ -12,6 +12,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/miekg/dns"
 	"golang.org/x/time/rate"
+
+	"bulkhead/internal/netspace"
 )
 
 // What an instance may ask: so many questions a second, four times as many at
@@ -34,7 +36,7 @@ func (n *Network) serve(ctx context.Context) (stop func(), err error) {
 	address := netip.AddrPortFrom(Resolver, 53).String()
 	var udp net.PacketConn
 	var tcp net.Listener
-	err = within(n.router.ns, func() (err error) {
+	err = netspace.Within(n.router.ns, func() (err error) {
 		if udp, err = net.ListenPacket("udp4", address); err != nil {
 			return err
 		}

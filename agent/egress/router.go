@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/netspace"
 )
 
 // outTable is the router's routing table for what is marked.
@@ -40,13 +42,13 @@ func (r *router) open() (err error) {
 	if r.there, err = netlink.NewHandleAt(r.host, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("cannot see to the host's links: %w", err)
 	}
-	if r.ns, err = openNamespace(r.name); err != nil {
+	if r.ns, err = netspace.Open(r.name); err != nil {
 		return err
 	}
 	if r.in, err = netlink.NewHandleAt(r.ns, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("cannot see to the router's links: %w", err)
 	}
-	if err := sysctls(r.ns, [2]string{"ipv4/conf/default/rp_filter", "1"}, [2]string{"ipv4/conf/all/rp_filter", "0"},
+	if err := netspace.Sysctls(r.ns, [2]string{"ipv4/conf/default/rp_filter", "1"}, [2]string{"ipv4/conf/all/rp_filter", "0"},
 		// Who is refused hears so at once, however often: it costs the router no more than the asking.
 		[2]string{"ipv4/icmp_ratelimit", "0"}, [2]string{"ipv6/icmp/ratelimit", "0"},
 		[2]string{"ipv4/conf/all/send_redirects", "0"}, [2]string{"ipv4/conf/default/send_redirects", "0"},
@@ -59,7 +61,7 @@ func (r *router) open() (err error) {
 	if err := r.connect(); err != nil {
 		return err
 	}
-	return sysctls(r.ns, [2]string{"ipv4/conf/" + uplink + "/rp_filter", "0"}, [2]string{"ipv4/ip_forward", "1"}, [2]string{"ipv6/conf/all/forwarding", "1"})
+	return netspace.Sysctls(r.ns, [2]string{"ipv4/conf/" + uplink + "/rp_filter", "0"}, [2]string{"ipv4/ip_forward", "1"}, [2]string{"ipv6/conf/all/forwarding", "1"})
 }
 
 func (r *router) close() error {
@@ -82,7 +84,7 @@ func (r *router) mayForward() error {
 		text, err := os.ReadFile("/proc/sys/net/" + path)
 		return err == nil && strings.TrimSpace(string(text)) != "0"
 	}
-	return within(r.host, func() error {
+	return netspace.Within(r.host, func() error {
 		r.v6 = forwards("ipv6/conf/all/forwarding")
 		if !forwards("ipv4/ip_forward") {
 			return errors.New("the host does not forward: want net.ipv4.ip_forward = 1 (sysctl)")

@@ -12,6 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/vishvananda/netns"
+
+	"bulkhead/internal/netspace"
 )
 
 // upstreamPatience is how long one server may take.
@@ -81,7 +83,7 @@ func (u *upstream) dial(ctx context.Context, network, server string) (net.Conn, 
 		return d.DialContext(ctx, network, server)
 	}
 	var conn net.Conn
-	err := within(u.ns, func() (err error) {
+	err := netspace.Within(u.ns, func() (err error) {
 		conn, err = d.DialContext(ctx, network, server)
 		return err
 	})

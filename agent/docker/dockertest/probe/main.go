@@ -1,6 +1,7 @@
 // Command probe is the program of dockertest.Probe: it listens on
 // /run/cell/control.sock and answers each connection with what it finds out
-// about its own confinement, as JSON.
+// about its own confinement, as JSON; asked to "try" an address, with what
+// became of that.
 package main
 
 import (
@@ -26,10 +27,35 @@ func main() {
 		}
 		// Who asks something gets the reply of a cell with a spare (docs/cell.md).
 		c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		c.Read(make([]byte, 4096))
+		b := make([]byte, 4096)
+		n, _ := c.Read(b)
+		var ask struct{ Op, Network, Address string }
+		if json.Unmarshal(b[:n], &ask); ask.Op == "try" {
+			go func() {
+				defer c.Close()
+				json.NewEncoder(c).Encode(map[string]any{"id": 1, "error": try(ask.Network, ask.Address)})
+			}()
+			continue
+		}
 		json.NewEncoder(c).Encode(report())
 		c.Close()
 	}
+}
+
+// try connects to an address, says something and waits for an answer; empty:
+// it got one.
+func try(network, address string) string {
+	c, err := net.DialTimeout(network, address, 5*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.Write([]byte("hello"))
+	if _, err := c.Read(make([]byte, 5)); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func report() map[string]any {

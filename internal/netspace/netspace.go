@@ -1,4 +1,6 @@
-package egress
+// Package netspace makes network namespaces that have a name, and does things
+// in them.
+package netspace
 
 import (
 	"errors"
@@ -11,13 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces is where ip-netns(8) looks for named ones.
-const namespaces = "/run/netns"
+// Dir is where ip-netns(8) looks for named namespaces.
+const Dir = "/run/netns"
 
-// within has do run on a thread of its own that is in a network namespace:
+// Path is where a named namespace is.
+func Path(name string) string { return filepath.Join(Dir, name) }
+
+// Within has do run on a thread of its own that is in a network namespace:
 // sockets that it opens, programs that it starts and /proc/sys/net are that
 // namespace's. The thread ends with it.
-func within(ns netns.NsHandle, do func() error) error {
+func Within(ns netns.NsHandle, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the runtime ends the thread
@@ -30,26 +35,26 @@ func within(ns netns.NsHandle, do func() error) error {
 	return <-done
 }
 
-// openNamespace opens the named namespace, and makes it if it isn't there.
-func openNamespace(name string) (netns.NsHandle, error) {
-	path := filepath.Join(namespaces, name)
-	if ns, err := namedNamespace(path); err == nil {
+// Open opens the named namespace, and makes it if it isn't there.
+func Open(name string) (netns.NsHandle, error) {
+	path := Path(name)
+	if ns, err := open(path); err == nil {
 		return ns, nil
 	}
 	made := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		made <- makeNamespace(path)
+		made <- create(path)
 	}()
 	if err := <-made; err != nil {
 		return netns.None(), fmt.Errorf("cannot make network namespace %s: %w", name, err)
 	}
-	return namedNamespace(path)
+	return open(path)
 }
 
-// makeNamespace gives the calling thread a new network namespace, and the
+// create gives the calling thread a new network namespace, and the
 // namespace a name.
-func makeNamespace(path string) error {
+func create(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -64,8 +69,8 @@ func makeNamespace(path string) error {
 	return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
 }
 
-// namedNamespace opens a namespace by its path: a file that is none is an error.
-func namedNamespace(path string) (netns.NsHandle, error) {
+// open opens a namespace by its path: a file that is none is an error.
+func open(path string) (netns.NsHandle, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
 		return netns.None(), err
@@ -76,10 +81,10 @@ func namedNamespace(path string) (netns.NsHandle, error) {
 	return netns.GetFromPath(path)
 }
 
-// removeNamespace takes a namespace's name from it. It goes, with all links in
+// Remove takes a namespace's name from it. It goes, with all links in
 // it, when nothing is in it any more.
-func removeNamespace(name string) error {
-	path := filepath.Join(namespaces, name)
+func Remove(name string) error {
+	path := Path(name)
 	for unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -88,9 +93,9 @@ func removeNamespace(name string) error {
 	return nil
 }
 
-// sysctls sets what a namespace has under /proc/sys/net.
-func sysctls(ns netns.NsHandle, values ...[2]string) error {
-	return within(ns, func() error {
+// Sysctls sets what a namespace has under /proc/sys/net.
+func Sysctls(ns netns.NsHandle, values ...[2]string) error {
+	return Within(ns, func() error {
 		for _, v := range values {
 			if err := os.WriteFile("/proc/sys/net/"+v[0], []byte(v[1]), 0o644); err != nil {
 				return fmt.Errorf("cannot set net/%s to %s: %w", v[0], v[1], err)
