@@ -64,7 +64,9 @@ func ParseEgressRule(s string) (EgressRule, error) {
 	if s == "*" {
 		return EgressRule{All: true}, nil
 	}
-	if a, err := netip.ParseAddr(s); err == nil {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() != "" {
+		return EgressRule{}, fmt.Errorf("%snames a link of one host; want an address without %%", show(s))
+	} else if err == nil {
 		return egressNet(netip.PrefixFrom(a, a.BitLen()))
 	}
 	if strings.Contains(s, "/") {
@@ -88,8 +90,6 @@ func ParseEgressRule(s string) (EgressRule, error) {
 
 func egressNet(p netip.Prefix) (EgressRule, error) {
 	switch {
-	case p.Addr().Zone() != "":
-		return EgressRule{}, fmt.Errorf("%s names a link of one host; want an address without %%", p)
 	case p.Addr().Is4In6():
 		return EgressRule{}, fmt.Errorf("%s is IPv4 written as IPv6; want it as IPv4, like %s", p, p.Addr().Unmap())
 	case p != p.Masked():

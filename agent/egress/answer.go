@@ -17,8 +17,8 @@ const (
 
 // permitted makes of what the upstream answered what an instance may see:
 // nothing but the answers themselves, without addresses that its policy does
-// not open. It returns those that are left, and for how long.
-func permitted(p Policy, m *dns.Msg) (answer []dns.RR, addrs []netip.Addr, ttl time.Duration) {
+// not open, nor those of IPv6 where that leads nowhere (v6). It returns those that are left, and for how long.
+func permitted(p Policy, m *dns.Msg, v6 bool) (answer []dns.RR, addrs []netip.Addr, ttl time.Duration) {
 	ttl = ttlMax
 	for _, rr := range m.Answer {
 		var a netip.Addr
@@ -32,7 +32,7 @@ func permitted(p Policy, m *dns.Msg) (answer []dns.RR, addrs []netip.Addr, ttl t
 			continue
 		}
 		if kind := rr.Header().Rrtype; kind == dns.TypeA || kind == dns.TypeAAAA {
-			if !p.Address(a) {
+			if !p.Address(a) || a.Is6() && !v6 {
 				continue
 			}
 			addrs = append(addrs, a)

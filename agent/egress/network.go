@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -141,11 +142,29 @@ func (n *Network) Begin(cells []Cell, policies map[string]cluster.Egress) error 
 	}
 	for i, e := range policies {
 		n.state.policies[i] = NewPolicy(e)
+		n.recall(i)
 	}
 	if err := n.writeHost(); err != nil {
 		return err
 	}
 	return n.write()
+}
+
+// recall takes over what an earlier agent's resolver has told an instance: of
+// which name it was is not known any more. The lock is held.
+func (n *Network) recall(instance string) {
+	now, p := time.Now(), n.state.policies[instance]
+	for _, set := range []string{names4(instance), names6(instance)} {
+		found, err := n.inner.conn.GetSetElements(&nftables.Set{Table: n.table(), Name: set})
+		if err != nil {
+			continue // there was none
+		}
+		for _, e := range found {
+			if a, ok := netip.AddrFromSlice(e.Key); ok && p.Address(a) && e.Expires > 0 {
+				n.given.note(instance, "", []netip.Addr{a}, now.Add(e.Expires), now)
+			}
+		}
+	}
 }
 
 // write writes the router's rules anew. The lock is held.

@@ -1,12 +1,21 @@
 package egress
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"bulkhead/agent/egress/egresstest"
 	"bulkhead/cluster"
+	"bulkhead/internal/netspace"
 )
 
 var everywhere = cluster.Egress{Allow: []string{"*"}}
@@ -145,6 +154,162 @@ func TestWhatIsFlushedLetsNothingPassAndComesBack(t *testing.T) {
 			}
 			c.reaches("tcp", site+":80")
 			c.refused("tcp", private+":80")
+		}
+	}
+}
+
+func TestNobodySpeaksWithAnothersAddress(t *testing.T) {
+	w := newWorld(t)
+	c, other := w.cell("acme.0", everywhere), w.cell("globex.0", everywhere)
+	addresses := func(do string) {
+		t.Helper()
+		for _, a := range []string{other.addr4().String() + "/32", other.addr6().String() + "/128", "8.8.8.8/32"} {
+			out, err := exec.Command("nsenter", "-t", fmt.Sprint(c.pid), "-n", "ip", "addr", do, a, "dev", inside, "nodad").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+	}
+	addresses("add")
+	for from, to := range map[string]string{other.addr4().String(): site, other.addr6().String(): site6, "8.8.8.8": site} {
+		w.must(netspace.Within(c.ns, func() error {
+			d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+			conn, err := d.Dial("udp", net.JoinHostPort(to, "4000"))
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.Write([]byte("from " + from))
+			return err
+		}))
+	}
+	addresses("del")
+	c.reaches("udp", site+":4000") // which comes later
+	c.reaches("udp", net.JoinHostPort(site6, "4000"))
+	for _, heard := range w.Heard() {
+		if heard != "hello" {
+			t.Errorf("the Internet heard %q", heard)
+		}
+	}
+}
+
+func TestConnectionsAreCounted(t *testing.T) {
+	w := newWorld(t)
+	w.network.state.limits = Limits{Connections: 3, Rate: 1000, Bandwidth: 1 << 20}
+	c, other := w.cell("acme.0", everywhere), w.cell("globex.0", everywhere)
+	var open []net.Conn
+	for range 3 {
+		conn, err := c.dial("tcp", site+":80", soon)
+		w.must(err)
+		defer conn.Close()
+		open = append(open, conn)
+	}
+	c.refused("tcp", site+":80")
+	other.reaches("tcp", site+":80") // it counts for each
+	if _, err := says(open[0], soon); err != nil {
+		t.Errorf("what was open broke: %v", err)
+	}
+	open[0].Close()
+	deadline := time.Now().Add(soon)
+	for c.try("tcp", site+":80", soon) != nil {
+		if time.Now().After(deadline) {
+			t.Fatal("a connection that is closed is counted")
+		}
+	}
+}
+
+func TestNewConnectionsComeAtABoundedRate(t *testing.T) {
+	w := newWorld(t)
+	w.network.state.limits = Limits{Connections: 1000, Rate: 1, Bandwidth: 1 << 20}
+	c := w.cell("acme.0", everywhere)
+	refused := 0
+	for range 20 {
+		if c.try("tcp", site+":80", soon) != nil {
+			refused++
+		}
+	}
+	if refused == 0 || refused == 20 {
+		t.Errorf("of 20 connections at once %d were refused; want some, for one a second is allowed, and two at once", refused)
+	}
+}
+
+func TestLinksHaveABandwidth(t *testing.T) {
+	w := newWorld(t)
+	c := w.cell("acme.0", everywhere)
+	for _, end := range []struct {
+		ns   netns.NsHandle
+		link string
+	}{{w.network.router.ns, c.link()}, {c.ns, inside}} {
+		h, err := netlink.NewHandleAt(end.ns)
+		w.must(err)
+		defer h.Close()
+		link, err := h.LinkByName(end.link)
+		w.must(err)
+		found, err := h.QdiscList(link)
+		w.must(err)
+		if len(found) != 1 || found[0].Type() != "tbf" || found[0].(*netlink.Tbf).Rate != 12_500_000 {
+			t.Errorf("link %s has %v", end.link, found)
+		}
+	}
+	// And much passes at once.
+	conn, err := c.dial("tcp", site+":80", soon)
+	w.must(err)
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(soon))
+	go conn.Write(make([]byte, 1<<20))
+	if _, err := io.ReadFull(conn, make([]byte, 1<<20)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhoFollowsTakesOverWhatPasses(t *testing.T) {
+	w := newWorld(t)
+	w.Says("api.example.com.", "A", site)
+	policy := cluster.Egress{Allow: []string{"api.example.com"}}
+	c := w.cell("acme.0", policy)
+	c.asks("api.example.com.", "A")
+	conn, err := c.dial("tcp", site+":80", soon)
+	w.must(err)
+	defer conn.Close()
+	w.stop()
+	if _, err := says(conn, soon); err != nil {
+		t.Errorf("without an agent a connection broke: %v", err)
+	}
+	c.reaches("tcp", site+":80")
+	w.open([]Cell{c.Cell}, map[string]cluster.Egress{"acme.0": policy})
+	if _, err := says(conn, soon); err != nil {
+		t.Errorf("a new agent broke a connection: %v", err)
+	}
+	c.reaches("tcp", site+":80") // it was told that address before
+	c.refused("tcp", site2+":80")
+	w.must(w.network.Detach(c.ID))
+	out, err := exec.Command("ip", "netns", "exec", w.Name, "nft", "list", "table", "inet", w.Name).CombinedOutput()
+	if err != nil || strings.Contains(string(out), c.link()) {
+		t.Errorf("a cell that is gone is still in the rules (%v):\n%s", err, out)
+	}
+}
+
+func BenchmarkJoin(b *testing.B) {
+	w := egresstest.New(b)
+	config := Config{Name: w.Name, Host: w.HostPath(), Upstream: w.Resolv, Log: slog.New(slog.DiscardHandler)}
+	b.Cleanup(func() { Remove(config) })
+	n, err := Open(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	policies := map[string]cluster.Egress{}
+	for i := range 1000 {
+		policies[fmt.Sprintf("acme.%d", i)] = everywhere
+	}
+	if err := n.Begin(nil, policies); err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; b.Loop(); i++ {
+		c := Cell{ID: fmt.Sprintf("%08x", i), UID: i}
+		n.state.cells[c.ID] = c
+		if err := n.Join(c.ID, fmt.Sprintf("acme.%d", i%1000), everywhere); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,14 +17,14 @@ import (
 	"bulkhead/internal/netspace"
 )
 
-// What an instance may ask: so many questions a second, four times as many at
+// What a cell may ask: so many questions a second, four times as many at
 // once, and so many that are not answered yet.
 const (
 	questions = 100
 	waiting   = 64
 )
 
-// asker is what the resolver remembers of an instance.
+// asker is what the resolver remembers of a cell.
 type asker struct {
 	pace *rate.Limiter
 	room chan struct{}
@@ -71,7 +72,7 @@ func (n *Network) serve(ctx context.Context) (stop func(), err error) {
 type resolver struct {
 	network *Network
 	ctx     context.Context
-	askers  map[string]*asker // by instance; the network's lock guards it
+	askers  map[string]*asker // by cell; the network's lock guards it
 }
 
 // ServeDNS implements [dns.Handler].
@@ -114,7 +115,7 @@ func (r *resolver) answer(from netip.Addr, q *dns.Msg) *dns.Msg {
 		r.network.cfg.Log.Debug("cannot resolve a name for an instance", "instance", instance, "error", err)
 		return a.SetRcode(q, dns.RcodeServerFailure)
 	}
-	answer, addrs, ttl := permitted(p, m)
+	answer, addrs, ttl := permitted(p, m, r.network.router.v6)
 	if err := r.network.give(instance, name, addrs, ttl); err != nil {
 		r.network.cfg.Log.Warn("cannot let an instance reach what it has asked for", "instance", instance, "error", err)
 		return a.SetRcode(q, dns.RcodeServerFailure)
@@ -137,10 +138,11 @@ func (r *resolver) who(from netip.Addr) (string, Policy, *asker) {
 		if !known {
 			break
 		}
-		if r.askers[c.Instance] == nil {
-			r.askers[c.Instance] = &asker{pace: rate.NewLimiter(questions, 4*questions), room: make(chan struct{}, waiting)}
+		if r.askers[c.ID] == nil {
+			maps.DeleteFunc(r.askers, func(id string, _ *asker) bool { _, there := n.state.cells[id]; return !there })
+			r.askers[c.ID] = &asker{pace: rate.NewLimiter(questions, 4*questions), room: make(chan struct{}, waiting)}
 		}
-		return c.Instance, p, r.askers[c.Instance]
+		return c.Instance, p, r.askers[c.ID]
 	}
 	return "", Policy{}, nil
 }

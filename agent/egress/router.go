@@ -51,6 +51,7 @@ func (r *router) open() (err error) {
 	if err := netspace.Sysctls(r.ns, [2]string{"ipv4/conf/default/rp_filter", "1"}, [2]string{"ipv4/conf/all/rp_filter", "0"},
 		// Who is refused hears so at once, however often: it costs the router no more than the asking.
 		[2]string{"ipv4/icmp_ratelimit", "0"}, [2]string{"ipv6/icmp/ratelimit", "0"},
+		[2]string{"ipv4/ip_unprivileged_port_start", "53"}, // nobody but our resolver has sockets here
 		[2]string{"ipv4/conf/all/send_redirects", "0"}, [2]string{"ipv4/conf/default/send_redirects", "0"},
 		[2]string{"ipv6/conf/all/accept_ra", "0"}, [2]string{"ipv6/conf/default/accept_ra", "0"}, [2]string{"ipv6/conf/default/accept_dad", "0"}); err != nil {
 		return err

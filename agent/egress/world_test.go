@@ -103,7 +103,7 @@ type cell struct {
 func (w *world) blank() *cell {
 	w.t.Helper()
 	p := exec.Command("sleep", "infinity")
-	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	w.must(p.Start())
 	w.t.Cleanup(func() { p.Process.Kill(); p.Wait() })
 	ns, err := netns.GetFromPid(p.Process.Pid)

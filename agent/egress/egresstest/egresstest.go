@@ -42,6 +42,7 @@ type World struct {
 	mu    sync.Mutex
 	zone  map[string][]string // by name and type: records, the next at each question
 	asked []string
+	heard []string // by UDP
 }
 
 // New makes a world, or skips the test where that can't be.
@@ -166,6 +167,9 @@ func (w *World) echo(addrs ...string) {
 				if err != nil {
 					return
 				}
+				w.mu.Lock()
+				w.heard = append(w.heard, string(b[:n]))
+				w.mu.Unlock()
 				c.WriteTo(b[:n], from)
 			}
 		}()
@@ -217,6 +221,13 @@ func (w *World) Says(name, kind string, data ...string) {
 		records = append(records, fmt.Sprintf("%s 60 IN %s %s", name, kind, d))
 	}
 	w.zone[name+" "+kind] = records
+}
+
+// Heard is what has come by UDP so far.
+func (w *World) Heard() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.heard...)
 }
 
 // Asked are the questions that the Internet's DNS has got so far.
