@@ -116,6 +116,9 @@ func (a *Agent) Orders() *orders.Orders { return a.orders }
 // out, so an agent that follows soon takes over without a gap.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	if a.network.Network != nil {
+		defer a.network.Close()
+	}
 	defer a.work.Wait()
 	defer cancel()
 	defer a.closeDoors()

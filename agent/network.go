@@ -39,6 +39,11 @@ type network struct {
 func (a *Agent) openNetwork() {
 	a.network.why = "this host lets no code out (--egress=false)"
 	if a.cfg.Egress == nil {
+		if was := (egress.Config{Name: NetworkName(a.cfg.Host.Paths)}); egress.There(was) {
+			if err := egress.Remove(was); err != nil {
+				a.cfg.Log.Error("what an earlier agent let out may still get out", "error", err)
+			}
+		}
 		return
 	}
 	n, err := egress.Open(*a.cfg.Egress)
@@ -122,7 +127,6 @@ func (a *Agent) letOut(d Desired) {
 // keepNetwork resolves names for cells and puts back what others change, until
 // ctx ends.
 func (a *Agent) keepNetwork(ctx context.Context) {
-	defer a.network.Close()
 	for {
 		err := a.network.Run(ctx)
 		if ctx.Err() != nil {

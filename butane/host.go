@@ -122,6 +122,8 @@ func (h *host) worker() error {
 	h.Units = append(h.Units, unit{Name: "docker.service", DropIn: dropIn, Enable: true})
 	return h.all(map[string]string{
 		"/etc/docker/daemon.json":                              "daemon.json",
+		"/etc/sysctl.d/61-bulkhead.conf":                       "forward.conf",
+		"/etc/systemd/network/10-bulkhead.network":             "bulkhead.network",
 		"/etc/systemd/system/bulkhead-action-reboot.service":   "bulkhead-action-reboot.service",
 		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
 		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",

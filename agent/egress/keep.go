@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -85,11 +86,19 @@ func (n *Network) checkRouter() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	moved := !slices.Equal(host, n.state.host)
+	n.state.host = host
 	alien, err := n.inner.disturbed()
-	if err != nil || !alien && slices.Equal(host, n.state.host) {
+	if err != nil {
 		return false, err
 	}
-	n.state.host = host
+	if !alien && moved {
+		if n.inner.run(n.state.hosts()) == nil {
+			return false, nil
+		}
+	} else if !alien {
+		return false, nil
+	}
 	if err := n.write(); err != nil {
 		n.inner.alien = true // try again
 		return false, err
@@ -112,6 +121,12 @@ func (n *Network) checkHost() (bool, error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// There says whether a router of that name is there.
+func There(c Config) bool {
+	_, err := os.Stat(netspace.Path(c.Name))
+	return err == nil
 }
 
 // Remove takes away all that a Network of that name has made on the host, and

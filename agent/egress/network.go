@@ -47,8 +47,12 @@ type Network struct {
 	outer  *ruleset // the host's
 	text   string   // the host's rules, as nft shows what we have written
 	given  given
+	closed bool
 	moment func() // tests: what was put back
 }
+
+// errClosed is for who comes late: the next agent does it.
+var errClosed = errors.New("the network is closed")
 
 // Open makes the router, or takes over the one that is there, with what it
 // lets pass: until Begin it stays so. It fails where the host has no nftables,
@@ -117,6 +121,9 @@ func hostNamespace(c Config) (netns.NsHandle, error) {
 
 // Close lets go of the router. What it lets pass stays so.
 func (n *Network) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
 	var errs []error
 	for _, r := range []*ruleset{n.inner, n.outer} {
 		if r != nil {
@@ -195,11 +202,14 @@ func (n *Network) writeHost() error {
 // passes by it.
 func (n *Network) Attach(cell string, uid, pid int) error {
 	c := Cell{ID: cell, UID: uid}
-	if err := n.router.link(c, pid, n.state.limits); err != nil {
+	if err := n.router.link(c, pid, n.cfg.Limits.withDefaults()); err != nil {
 		return fmt.Errorf("cannot give cell %s a network: %w", cell, err)
 	}
-	n.mu.Lock()
+	n.mu.Lock() // not before: who wakes doesn't wait for that
 	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
 	err := n.inner.edit(func(k *nftables.Conn) error { return n.own(k, c, (*nftables.Conn).SetAddElements) })
 	if err != nil {
 		return fmt.Errorf("cannot give cell %s a network: %w", cell, errors.Join(err, n.router.unlink(c)))
@@ -234,6 +244,9 @@ func linkName(c Cell) []byte {
 func (n *Network) Join(cell, instance string, e cluster.Egress) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
 	c, ok := n.state.cells[cell]
 	if !ok || c.Instance != "" && c.Instance != instance {
 		return fmt.Errorf("cannot let cell %s out: it has no link, or is another's", cell)
@@ -267,6 +280,9 @@ func (n *Network) Detach(cell string) error {
 	if !ok {
 		return nil
 	}
+	if n.closed {
+		return errClosed
+	}
 	err := n.inner.edit(func(k *nftables.Conn) error {
 		err := n.own(k, c, (*nftables.Conn).SetDeleteElements)
 		if _, known := n.state.policies[c.Instance]; known {
@@ -286,6 +302,9 @@ func (n *Network) Detach(cell string) error {
 func (n *Network) Set(policies map[string]cluster.Egress) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
 	changed := map[string]cluster.Egress{}
 	for i, e := range policies {
 		if p, known := n.state.policies[i]; !known || !same(p.Egress, e) {

@@ -195,7 +195,7 @@ func TestNobodySpeaksWithAnothersAddress(t *testing.T) {
 
 func TestConnectionsAreCounted(t *testing.T) {
 	w := newWorld(t)
-	w.network.state.limits = Limits{Connections: 3, Rate: 1000, Bandwidth: 1 << 20}
+	w.network.state.limits = Limits{Connections: 3, Rate: 1000, Bandwidth: 1 << 20}.withDefaults()
 	c, other := w.cell("acme.0", everywhere), w.cell("globex.0", everywhere)
 	var open []net.Conn
 	for range 3 {
@@ -220,7 +220,7 @@ func TestConnectionsAreCounted(t *testing.T) {
 
 func TestNewConnectionsComeAtABoundedRate(t *testing.T) {
 	w := newWorld(t)
-	w.network.state.limits = Limits{Connections: 1000, Rate: 1, Bandwidth: 1 << 20}
+	w.network.state.limits = Limits{Connections: 1000, Rate: 1, Bandwidth: 1 << 20}.withDefaults()
 	c := w.cell("acme.0", everywhere)
 	refused := 0
 	for range 20 {

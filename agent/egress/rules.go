@@ -15,6 +15,9 @@ const (
 	uplink = "up"
 	// passMark is on packets that the rules have let pass: only they are routed on.
 	passMark = 0xb1
+	// asks is how many questions a second reach the resolver from an instance,
+	// twice as many at once: it answers fewer.
+	asks = 2 * questions
 	// Rules keep the addresses of a name a little longer than the answer
 	// says, for who connects at the last moment.
 	graceSeconds = 30
@@ -25,6 +28,7 @@ type Limits struct {
 	Connections int   // open at a time; default 512
 	Rate        int   // new connections a second, twice as many in a burst; default 100
 	Bandwidth   int64 // bytes a second, each way; default 12.5 MB (100 Mbit/s)
+	Packets     int   // packets a second that it sends; default 25,000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -36,6 +40,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Bandwidth == 0 {
 		l.Bandwidth = 12_500_000
+	}
+	if l.Packets == 0 {
+		l.Packets = 25_000
 	}
 	return l
 }
@@ -90,11 +97,18 @@ func (s state) base() string {
 		reject with icmpx admin-prohibited
 	}
 	chain every {
-		ip daddr %[1]s meta l4proto { tcp, udp } th dport 53 accept
 		ip daddr @never4 goto refuse
 		ip6 daddr @never6 goto refuse
 		ip daddr @host4 goto refuse
 		ip6 daddr @host6 goto refuse
+	}
+	chain untracked {
+		type filter hook prerouting priority raw; policy accept;
+		iifname != { "lo", %[2]q } ip daddr %[1]s udp dport 53 notrack
+	}
+	chain answers {
+		type filter hook output priority raw; policy accept;
+		ip saddr %[1]s udp sport 53 notrack
 	}
 	chain first {
 		type filter hook prerouting priority mangle; policy drop;
@@ -130,18 +144,13 @@ func (s state) base() string {
 func (s state) instance(name string) string {
 	p := s.policies[name]
 	var b strings.Builder
+	b.WriteString(s.names(name))
+	for _, chain := range []string{name, pass(name)} {
+		fmt.Fprintf(&b, "add chain inet %[1]s %[2]s\nflush chain inet %[1]s %[2]s\n", s.table, chain)
+	}
 	line := func(format string, args ...any) {
 		fmt.Fprintf(&b, "add rule inet %s %s "+format+"\n", append([]any{s.table, name}, args...)...)
 	}
-	for _, f := range []struct{ set, kind string }{{names4(name), "ipv4_addr"}, {names6(name), "ipv6_addr"}} {
-		fmt.Fprintf(&b, "add set inet %[1]s %[2]s { type %[3]s; flags timeout; size %[4]d; }\nflush set inet %[1]s %[2]s\n", s.table, f.set, f.kind, maxGiven)
-	}
-	for _, l := range s.given[name] {
-		fmt.Fprintf(&b, "add element inet %s %s { %s timeout %ds }\n", s.table, namesOf(name, l.addr), l.addr, l.seconds)
-	}
-	fmt.Fprintf(&b, "add chain inet %[1]s %[2]s\nflush chain inet %[1]s %[2]s\n", s.table, name)
-	gen := p.generation(name)
-	pass := fmt.Sprintf("ct mark set %#x meta mark set %#x accept", gen, passMark)
 	nets := func(nets []netip.Prefix, then string) {
 		if v4 := elements(nets, true); v4 != "" {
 			line("ip daddr { %s } %s", v4, then)
@@ -150,34 +159,71 @@ func (s state) instance(name string) string {
 			line("ip6 daddr { %s } %s", v6, then)
 		}
 	}
+	generation, passing := p.generation(name), "goto "+pass(name)
+	fmt.Fprintf(&b, `add rule inet %[1]s %[2]s ct state new limit rate over %[3]d/second burst %[4]d packets goto refuse
+add rule inet %[1]s %[2]s ct state new ct count over %[5]d goto refuse
+add rule inet %[1]s %[2]s ct mark set %#[6]x meta mark set %#[7]x accept
+`, s.table, pass(name), s.limits.Rate, 2*s.limits.Rate, s.limits.Connections, generation, passMark)
+	line("limit rate over %d/second burst %d packets drop", s.limits.Packets, s.limits.Packets)
+	line("ip daddr %s udp dport 53 limit rate %d/second burst %d packets accept", gateway4, asks, 2*asks)
+	line("ip daddr %s tcp dport 53 ct state new limit rate over %d/second burst %d packets drop", gateway4, asks/10, asks/5)
+	line("ip daddr %s tcp dport 53 accept", gateway4)
 	line("jump every")
 	nets(p.denyNets, "goto refuse")
 	if p.denyAll {
 		line("goto refuse")
 		return b.String()
 	}
-	line("ct state established,related ct mark %#x meta mark set %#x accept", gen, passMark)
-	line("ct state new limit rate over %d/second burst %d packets goto refuse", s.limits.Rate, 2*s.limits.Rate)
-	line("ct state new ct count over %d goto refuse", s.limits.Connections)
-	nets(p.allowNets, pass)
+	line("ct state established,related ct mark %#x meta mark set %#x accept", generation, passMark)
+	nets(p.allowNets, passing)
 	if p.ByAddress {
-		line("ip daddr != @special4 %s", pass)
-		line("ip6 daddr %s ip6 daddr != @special6 %s", cluster.Global, pass)
+		line("ip daddr != @special4 %s", passing)
+		line("ip6 daddr %s ip6 daddr != @special6 %s", cluster.Global, passing)
 	} else {
 		line("meta l4proto { tcp, udp } th dport { 53, 853 } goto refuse")
-		line("ip daddr @%s %s", names4(name), pass)
-		line("ip6 daddr @%s %s", names6(name), pass)
+		line("ip daddr @%s %s", names4(name), passing)
+		line("ip6 daddr @%s %s", names6(name), passing)
 	}
 	line("goto refuse")
 	return b.String()
 }
+
+// hosts replaces what the rules know for the host's own addresses.
+func (s state) hosts() string {
+	var b strings.Builder
+	for suffix, v4 := range map[string]bool{"4": true, "6": false} {
+		fmt.Fprintf(&b, "flush set inet %s host%s\n", s.table, suffix)
+		if e := elements(singles(s.host), v4); e != "" {
+			fmt.Fprintf(&b, "add element inet %s host%s { %s }\n", s.table, suffix, e)
+		}
+	}
+	return b.String()
+}
+
+// names are the sets of the addresses that an instance has been told.
+func (s state) names(instance string) string {
+	var b strings.Builder
+	for _, f := range []struct{ set, kind string }{{names4(instance), "ipv4_addr"}, {names6(instance), "ipv6_addr"}} {
+		fmt.Fprintf(&b, "add set inet %[1]s %[2]s { type %[3]s; flags timeout; size %[4]d; }\nflush set inet %[1]s %[2]s\n", s.table, f.set, f.kind, maxGiven)
+	}
+	for _, l := range s.given[instance] {
+		fmt.Fprintf(&b, "add element inet %s %s { %s timeout %ds }\n", s.table, namesOf(instance, l.addr), l.addr, l.seconds)
+	}
+	return b.String()
+}
+
+// pass is the chain of what an instance's policy lets through: its limits.
+func pass(instance string) string { return instance + "/pass" }
 
 // gone are the words that remove instances' rules. No cell may be theirs any
 // more.
 func gone(table string, instances []string) string {
 	var b strings.Builder
 	for _, i := range instances {
-		fmt.Fprintf(&b, "flush chain inet %[1]s %[2]s\ndelete chain inet %[1]s %[2]s\ndelete set inet %[1]s %[3]s\ndelete set inet %[1]s %[4]s\n", table, i, names4(i), names6(i))
+		for _, part := range []string{"flush chain", "delete chain"} {
+			fmt.Fprintf(&b, "%[1]s inet %[2]s %[3]s\n%[1]s inet %[2]s %[4]s\n", part, table, i, pass(i))
+		}
+		fmt.Fprintf(&b, "delete set inet %[1]s %[2]s\ndelete set inet %[1]s %[3]s\n", table, names4(i), names6(i))
 	}
 	return b.String()
 }

@@ -25,6 +25,7 @@ type instance struct {
 	Host      string        `json:"host"`
 	Phase     cluster.Phase `json:"phase"` // pending: no agent has reported it
 	Reason    string        `json:"reason,omitempty"`
+	Network   string        `json:"network,omitempty"` // why its code can't connect to what its egress allows
 	Placement int64         `json:"placement"`
 	InForce   int64         `json:"in_force"`
 	Container string        `json:"container,omitempty"` // none while it is dormant
@@ -57,6 +58,7 @@ func standings(v *view) map[string]*standing {
 		s := of(p.Tenant)
 		i := instance{Name: n[1], Host: n[0], Phase: pending, Placement: e.Revision, Spec: p.Spec, Why: p.Reason}
 		if seen, ok := get[cluster.Instance](v, cluster.InstanceKey(n[0], n[1])); ok {
+			i.Network = seen.Network
 			i.Phase, i.Reason, i.InForce, i.Functions, i.Container = seen.Phase, seen.Reason, seen.Placement, seen.Functions, seen.Container
 		}
 		s.Instances = append(s.Instances, i)

@@ -153,6 +153,9 @@ func tenantText(w io.Writer, s *standing, spec *cluster.Spec) {
 	}
 	for _, i := range s.Instances {
 		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("Instance   %s on %s: %s %s", i.Name, i.Host, i.Phase, printable(i.Reason))))
+		if i.Network != "" {
+			fmt.Fprintf(w, "No network %s on %s: %s\n", i.Name, i.Host, printable(i.Network))
+		}
 	}
 	fmt.Fprintf(w, "Functions  %s\n", dash(strings.Join(s.Functions, ", ")))
 	if spec != nil {
