@@ -119,8 +119,16 @@ func TestAPolicyChangesUnderARunningCell(t *testing.T) {
 		t.Error("a connection that the new policy denies goes on")
 	}
 	c.refused("tcp", site+":80")
+	second, err := c.dial("tcp", site2+":80", soon)
+	w.must(err)
+	defer second.Close()
+	w.must(w.network.Set(map[string]cluster.Egress{"acme.0": {Allow: []string{"8.1.0.0/16"}}}))
+	if _, err := says(second, 300*time.Millisecond); err == nil {
+		t.Error("a connection that the new policy no longer allows goes on")
+	}
+	c.reaches("tcp", site+":80")
 	w.must(w.network.Set(nil))
-	if err := c.try("tcp", site2+":80", 200*time.Millisecond); err == nil {
+	if err := c.try("tcp", site+":80", 200*time.Millisecond); err == nil {
 		t.Error("an instance that is gone still gets out")
 	}
 }
@@ -154,6 +162,32 @@ func TestWhatIsFlushedLetsNothingPassAndComesBack(t *testing.T) {
 			}
 			c.reaches("tcp", site+":80")
 			c.refused("tcp", private+":80")
+		}
+	}
+}
+
+func TestWithoutAnyRulesNothingIsRoutedOn(t *testing.T) {
+	w := newWorld(t)
+	c := w.cell("acme.0", everywhere)
+	w.network.mu.Lock()
+	for _, ns := range []string{w.Name, w.Name + "h"} {
+		if out, err := exec.Command("ip", "netns", "exec", ns, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for _, address := range []string{site + ":4000", private + ":4000", net.JoinHostPort(site6, "4000"), metadata + ":4000"} {
+		conn, err := c.dial("udp", address, soon)
+		w.must(err)
+		io.WriteString(conn, "to "+address)
+		conn.Close()
+	}
+	w.network.mu.Unlock()
+	<-w.back
+	c.reaches("udp", site+":4000") // which comes later
+	c.reaches("udp", net.JoinHostPort(site6, "4000"))
+	for _, heard := range w.Heard() {
+		if heard != "hello" {
+			t.Errorf("the Internet heard %q", heard)
 		}
 	}
 }
