@@ -72,9 +72,6 @@ func Open(cfg Config) (*Cells, error) {
 			cfg.Log.Warn("a cell's record cannot be read: it goes", "cell", h.Name(), "error", err)
 			cell.Leaving = true
 		}
-		if cell.Instance == "" && cell.Linked != (cfg.Network != nil) {
-			cell.Leaving = true // instances get what new ones have
-		}
 		c.all[cell.ID] = cell
 	}
 	return c, nil

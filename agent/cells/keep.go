@@ -190,6 +190,7 @@ func (c *Cells) rest(cell *Cell) {
 }
 
 // adoptBlank makes blank cells that an earlier agent left ready to be taken.
+// Those that have no link, where cells have one now, go, and the reverse.
 func (c *Cells) adoptBlank(ctx context.Context) {
 	c.mu.Lock()
 	var left []*Cell
@@ -200,6 +201,10 @@ func (c *Cells) adoptBlank(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, cell := range left {
+		if cell.Linked != (c.cfg.Network != nil) {
+			c.clear(nil, []*Cell{cell})
+			continue
+		}
 		cell.freeze(false)
 		err := c.awaitSpare(ctx, cell)
 		c.mu.Lock()

@@ -43,6 +43,7 @@ type hostOptions struct {
 
 	egress bool     // tenants' code may connect to where their specs allow
 	never  []string // networks that it never may
+	resolv string   // file with the servers that names are asked of
 
 	linger time.Duration // how long the proxy serves on when it says that it is leaving
 }
@@ -64,6 +65,7 @@ func (o *hostOptions) hostFlags(cmd *cobra.Command) {
 	f.StringVar(&o.image, "image", "", "ID of the image that instances run (default: the one last built here)")
 	f.IntVar(&o.pool, "pool", 2, "containers kept booted and blank for tenants that wake; more while many do")
 	f.BoolVar(&o.egress, "egress", true, "let tenants' code connect to where their specs allow; false: to nothing")
+	f.StringVar(&o.resolv, "resolv-conf", "/etc/resolv.conf", "file with the servers that are asked for names when tenants' code wants to connect to them")
 	f.StringSliceVar(&o.never, "never", nil, "networks (CIDR) that no tenant's code on this host may reach, whatever its spec allows: other hosts' addresses, say, where they are public")
 	f.Float64Var(&o.overcommit, "overcommit-cpu", 8, "cores promised to tenants for each that there is: few tenants are busy at a time")
 	f.DurationVar(&o.linger, "linger", 10*time.Second, "how long the proxy goes on serving when the host is told to leave, with /-/readyz saying 503: the time that a load balancer takes to see it")
@@ -112,7 +114,7 @@ func (o hostOptions) check(what string) error {
 
 // network is how cells of this host reach the outside; nil: not at all.
 func (o hostOptions) network(log *slog.Logger) (*egress.Config, error) {
-	c := &egress.Config{Name: agent.NetworkName(cluster.Paths{Run: o.run}), Log: log}
+	c := &egress.Config{Name: agent.NetworkName(cluster.Paths{Run: o.run}), Upstream: o.resolv, Log: log}
 	for _, text := range o.never {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,6 +190,12 @@ func needs(t *testing.T) (bin, image string) {
 // thisMachine is a cluster beside any other on this machine: with directories,
 // ports and a host name of its own.
 func thisMachine(t *testing.T) *machine {
+	return machineIn(t, nil, "--egress=false") // no test's packet leaves this machine
+}
+
+// machineIn is the same, where every command runs behind enter, with more flags
+// for "bulkhead up".
+func machineIn(t *testing.T, enter []string, flags ...string) *machine {
 	bin, image := needs(t)
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		t.Skip("systemd is PID 1 here: the test on a test host covers that")
@@ -206,6 +213,7 @@ func thisMachine(t *testing.T) *machine {
 		etcd: "http://127.0.0.1:" + ports[0], proxy: "http://127.0.0.1:" + ports[2],
 	}
 	m.try = func(command ...string) (string, error) {
+		command = append(slices.Clone(enter), command...)
 		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -217,8 +225,9 @@ func thisMachine(t *testing.T) *machine {
 			t.Fatal(err)
 		}
 		defer log.Close()
-		cmd := exec.Command(bin+"/bulkhead", append([]string{"up", "--image", image, "--etcd", m.etcd,
-			"--etcd-peer", "http://127.0.0.1:" + ports[1], "--listen", "127.0.0.1:" + ports[2]}, place...)...)
+		up := slices.Concat(enter, []string{bin + "/bulkhead", "up", "--image", image, "--etcd", m.etcd,
+			"--etcd-peer", "http://127.0.0.1:" + ports[1], "--listen", "127.0.0.1:" + ports[2]}, place, flags)
+		cmd := exec.Command(up[0], up[1:]...)
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
@@ -231,7 +240,8 @@ func thisMachine(t *testing.T) *machine {
 		return m.run("grep", "-o", `"pid": *[0-9]*`, m.runs+"/supervisor/started/"+service)
 	}
 	t.Cleanup(func() {
-		out, err := exec.Command(bin+"/bulkhead", append([]string{"down", "--purge"}, place...)...).CombinedOutput()
+		down := slices.Concat(enter, []string{bin + "/bulkhead", "down", "--purge"}, place)
+		out, err := exec.Command(down[0], down[1:]...).CombinedOutput()
 		if err != nil {
 			t.Errorf("down: %v\n%s", err, out)
 		}
