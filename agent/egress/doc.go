@@ -17,13 +17,16 @@
 //
 //	policy.go    Policy: what a tenant's egress means                  (pure)
 //	prefixes.go  networks as nft wants them                            (pure)
+//	limits.go    what one instance may do to the network
 //	rules.go     the router's rules, as text                           (pure)
 //	hostrules.go the host's                                            (pure)
 //	addresses.go which addresses are whose                             (pure)
 //	router.go    the namespace, its links and routes
 //	attach.go    a cell's link
 //	nft.go       rules into the kernel, and its generations
-//	network.go   Network: who may go where, and putting it in force
+//	network.go   Network: cells that come, are let out, and go
+//	say.go       what instances may reach, put in force
+//	docker.go    rules of an engine that stand in the way
 //	keep.go      what others change is put back
 //	given.go     which addresses the resolver has given out
 //	resolver.go  names, for cells
