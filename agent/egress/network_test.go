@@ -323,7 +323,9 @@ func TestWhoFollowsTakesOverWhatPasses(t *testing.T) {
 	}
 }
 
-func BenchmarkJoin(b *testing.B) {
+// thousand is a network with a thousand instances.
+func thousand(b *testing.B) *Network {
+	b.Helper()
 	w := egresstest.New(b)
 	config := Config{Name: w.Name, Host: w.HostPath(), Upstream: w.Resolv, Log: slog.New(slog.DiscardHandler)}
 	b.Cleanup(func() { Remove(config) })
@@ -331,7 +333,7 @@ func BenchmarkJoin(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer n.Close()
+	b.Cleanup(func() { n.Close() })
 	policies := map[string]cluster.Egress{}
 	for i := range 1000 {
 		policies[fmt.Sprintf("acme.%d", i)] = everywhere
@@ -339,10 +341,42 @@ func BenchmarkJoin(b *testing.B) {
 	if err := n.Begin(nil, policies); err != nil {
 		b.Fatal(err)
 	}
+	return n
+}
+
+// BenchmarkJoin is what a network adds to the way of an instance that wakes.
+func BenchmarkJoin(b *testing.B) {
+	n := thousand(b)
 	for i := 0; b.Loop(); i++ {
 		c := Cell{ID: fmt.Sprintf("%08x", i), UID: i}
 		n.state.cells[c.ID] = c
 		if err := n.Join(c.ID, fmt.Sprintf("acme.%d", i%1000), everywhere); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPutBack is what a flush in the router costs with a thousand instances.
+func BenchmarkPutBack(b *testing.B) {
+	n := thousand(b)
+	for b.Loop() {
+		n.mu.Lock()
+		err := n.write()
+		n.mu.Unlock()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSay is what a change of one instance's policy costs among a thousand.
+func BenchmarkSay(b *testing.B) {
+	n := thousand(b)
+	for i := 0; b.Loop(); i++ {
+		n.mu.Lock()
+		err := n.say(map[string]cluster.Egress{"acme.7": {Allow: []string{fmt.Sprintf("8.8.%d.0/24", i%256)}}})
+		n.mu.Unlock()
+		if err != nil {
 			b.Fatal(err)
 		}
 	}

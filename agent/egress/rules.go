@@ -52,10 +52,10 @@ func (s state) rules() string {
 	set(&b, "never", append(slices.Clone(cluster.Unreachable), s.never...))
 	set(&b, "special", append(slices.Clone(cluster.Special), cells4, cells6))
 	b.WriteString(s.base())
-	b.WriteString("}\n")
 	for _, i := range slices.Sorted(maps.Keys(s.policies)) {
-		b.WriteString(s.instance(i))
+		b.WriteString(s.chains(i))
 	}
+	b.WriteString("}\n")
 	for _, id := range slices.Sorted(maps.Keys(s.cells)) {
 		c := s.cells[id]
 		fmt.Fprintf(&b, "add element inet %s own4 { %q . %s }\nadd element inet %s own6 { %q . %s }\n", s.table, c.link(), c.addr4(), s.table, c.link(), c.addr6())
@@ -114,19 +114,35 @@ func (s state) base() string {
 `, gateway4, uplink, passMark)
 }
 
-// instance are the rules of one: what it was let to connect to before under
-// the same policy goes on, all else is decided by where it goes. It may be
-// said again, about an instance that has rules already.
+// instance are the words that put one's rules in the place of those that it
+// has, if it has any.
 func (s state) instance(name string) string {
-	p := s.policies[name]
 	var b strings.Builder
-	b.WriteString(s.names(name))
+	for _, f := range []struct{ set, kind string }{{names4(name), "ipv4_addr"}, {names6(name), "ipv6_addr"}} {
+		fmt.Fprintf(&b, "add set inet %[1]s %[2]s { type %[3]s; flags timeout; size %[4]d; }\nflush set inet %[1]s %[2]s\n", s.table, f.set, f.kind, maxGiven)
+	}
 	for _, chain := range []string{name, pass(name)} {
 		fmt.Fprintf(&b, "add chain inet %[1]s %[2]s\nflush chain inet %[1]s %[2]s\n", s.table, chain)
 	}
-	line := func(format string, args ...any) {
-		fmt.Fprintf(&b, "add rule inet %s %s "+format+"\n", append([]any{s.table, name}, args...)...)
+	fmt.Fprintf(&b, "table inet %s {\n%s}\n", s.table, s.chains(name))
+	return b.String()
+}
+
+// chains are an instance's rules: what it was let to connect to before under
+// the same policy goes on, all else is decided by where it goes.
+func (s state) chains(name string) string {
+	p := s.policies[name]
+	var b strings.Builder
+	b.WriteString(s.names(name))
+	generation, passing := p.generation(name), "goto "+pass(name)
+	fmt.Fprintf(&b, `	chain %[1]s {
+		ct state new limit rate over %[2]d/second burst %[3]d packets goto refuse
+		ct state new ct count over %[4]d goto refuse
+		ct mark set %#[5]x meta mark set %#[6]x accept
 	}
+	chain %[7]s {
+`, pass(name), s.limits.Rate, 2*s.limits.Rate, s.limits.Connections, generation, passMark, name)
+	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
 	nets := func(nets []netip.Prefix, then string) {
 		if v4 := elements(nets, true); v4 != "" {
 			line("ip daddr { %s } %s", v4, then)
@@ -135,11 +151,6 @@ func (s state) instance(name string) string {
 			line("ip6 daddr { %s } %s", v6, then)
 		}
 	}
-	generation, passing := p.generation(name), "goto "+pass(name)
-	fmt.Fprintf(&b, `add rule inet %[1]s %[2]s ct state new limit rate over %[3]d/second burst %[4]d packets goto refuse
-add rule inet %[1]s %[2]s ct state new ct count over %[5]d goto refuse
-add rule inet %[1]s %[2]s ct mark set %#[6]x meta mark set %#[7]x accept
-`, s.table, pass(name), s.limits.Rate, 2*s.limits.Rate, s.limits.Connections, generation, passMark)
 	line("limit rate over %d/second burst %d packets drop", s.limits.Packets, s.limits.Packets)
 	line("ip daddr %s udp dport 53 limit rate %d/second burst %d packets accept", gateway4, asks, 2*asks)
 	line("ip daddr %s tcp dport 53 ct state new limit rate over %d/second burst %d packets drop", gateway4, asks/10, asks/5)
@@ -148,6 +159,7 @@ add rule inet %[1]s %[2]s ct mark set %#[6]x meta mark set %#[7]x accept
 	nets(p.denyNets, "goto refuse")
 	if p.denyAll {
 		line("goto refuse")
+		b.WriteString("\t}\n")
 		return b.String()
 	}
 	line("ct state established,related ct mark %#x meta mark set %#x accept", generation, passMark)
@@ -161,6 +173,7 @@ add rule inet %[1]s %[2]s ct mark set %#[6]x meta mark set %#[7]x accept
 		line("ip6 daddr @%s %s", names6(name), passing)
 	}
 	line("goto refuse")
+	b.WriteString("\t}\n")
 	return b.String()
 }
 
@@ -178,12 +191,20 @@ func (s state) hosts() string {
 
 // names are the sets of the addresses that an instance has been told.
 func (s state) names(instance string) string {
-	var b strings.Builder
-	for _, f := range []struct{ set, kind string }{{names4(instance), "ipv4_addr"}, {names6(instance), "ipv6_addr"}} {
-		fmt.Fprintf(&b, "add set inet %[1]s %[2]s { type %[3]s; flags timeout; size %[4]d; }\nflush set inet %[1]s %[2]s\n", s.table, f.set, f.kind, maxGiven)
-	}
+	told := map[bool][]string{}
 	for _, l := range s.given[instance] {
-		fmt.Fprintf(&b, "add element inet %s %s { %s timeout %ds }\n", s.table, namesOf(instance, l.addr), l.addr, l.seconds)
+		told[l.addr.Is4()] = append(told[l.addr.Is4()], fmt.Sprintf("%s timeout %ds", l.addr, l.seconds))
+	}
+	var b strings.Builder
+	for _, f := range []struct {
+		set, kind string
+		v4        bool
+	}{{names4(instance), "ipv4_addr", true}, {names6(instance), "ipv6_addr", false}} {
+		fmt.Fprintf(&b, "\tset %s { type %s; flags timeout; size %d;", f.set, f.kind, maxGiven)
+		if len(told[f.v4]) > 0 {
+			fmt.Fprintf(&b, " elements = { %s };", strings.Join(told[f.v4], ", "))
+		}
+		b.WriteString(" }\n")
 	}
 	return b.String()
 }
