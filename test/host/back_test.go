@@ -116,7 +116,16 @@ func TestReleaseThatFailsIsTakenBack(t *testing.T) {
 // another waits until the agent is another process than that.
 func (o *ordered) another(pid string) {
 	o.t.Helper()
-	o.Exec("sh", "-c", `for i in $(seq 300); do now=$(systemctl show --property=MainPID --value bulkhead-agent.service); [ "$now" = 0 ] || [ "$now" = "$1" ] || exit 0; sleep 0.1; done; exit 1`, "sh", strings.TrimSpace(pid))
+	o.until("the agent", `now=$(systemctl show --property=MainPID --value bulkhead-agent.service); [ "$now" != 0 ] && [ "$now" != `+strings.TrimSpace(pid)+` ]`)
+}
+
+// until waits until a condition of the shell's holds on the host: systemd tells
+// nobody outside.
+func (o *ordered) until(what, condition string) {
+	o.t.Helper()
+	if _, err := o.Try("timeout", "60", "sh", "-c", "until "+condition+"; do sleep 0.1; done"); err != nil {
+		o.t.Fatalf("%s on host %s: not so within a minute: %s", what, o.Node, condition)
+	}
 }
 
 // is waits until the host is this release in all its parts, and no other is on
@@ -128,7 +137,8 @@ func (o *ordered) is(release string) {
 	})
 	want := "/opt/bulkhead/releases/" + cluster.ReleaseDir(release) + "/bulkhead\n"
 	for _, unit := range []string{"bulkhead-agent", "bulkhead-scheduler"} {
-		if got := o.Exec("sh", "-c", "systemctl is-active --quiet "+unit+" && readlink /proc/$(systemctl show --property MainPID --value "+unit+")/exe"); got != want {
+		o.until(unit, "systemctl is-active --quiet "+unit)
+		if got := o.Exec("sh", "-c", "readlink /proc/$(systemctl show --property MainPID --value "+unit+")/exe"); got != want {
 			o.t.Errorf("%s is %s, want %s", unit, got, want)
 		}
 	}
