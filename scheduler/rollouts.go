@@ -210,6 +210,7 @@ func (s *snapshot) pictured(h *host) *rollout.Host {
 	r := &rollout.Host{
 		Name: h.name, Presence: h.presence, Back: h.back, Member: h.member,
 		Cordon: h.cordon, Drain: h.drain, Known: h.inventory != nil, Placed: len(h.placed), Report: s.rolls.reports[h.name],
+		Failed: h.failed,
 	}
 	switch {
 	case h.presence != nil:

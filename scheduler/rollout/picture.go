@@ -45,6 +45,7 @@ type Host struct {
 	Placed   int    // instances that are placed on it
 	Running  int    // instances that its agent reports; counted while it is drained
 	Report   cluster.Report
+	Failed   *int64 // requests that failed at its proxy, as it counts them; nil: it doesn't say
 }
 
 // Left is an instance that is still there.
