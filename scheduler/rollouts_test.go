@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -230,5 +231,36 @@ func TestNothingIsPicturedWhileThereIsNoRollout(t *testing.T) {
 	f.settle()
 	if st := f.rollout("r1"); !strings.Contains(st.Reason, "h1 is the only host") {
 		t.Errorf("%+v", st)
+	}
+}
+
+func TestARolloutKnowsWhatHostsSayOfFailedRequests(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"h1", "h2", "h3"} {
+		f.host(testHost(name, ""))
+	}
+	says := func(host, load string) { f.put(cluster.LoadKey(host), load) }
+	says("h1", `{"instances":{},"failed":17}`)
+	says("h2", `{"instances":{},"failed":0}`)
+	says("h3", `{"instances":{}}`)
+	f.settle()
+	f.put(cluster.RolloutKey("r1"), `{"kind":"os","hosts":["h1"],"paused":true}`)
+	f.settle()
+	says("h1", `{"instances":{},"failed":"many"}`)
+	says("h2", `{"instances":{},"failed":4}`)
+	says("h3", `{"instances":{},"failed":9}`)
+	f.wait(time.Second)
+	f.wait(10 * time.Second)
+	want := map[string]cluster.Failures{"h1": {Requests: 0, Count: 17}, "h2": {Requests: 4, Count: 4}}
+	if st := f.rollout("r1"); !maps.Equal(st.Failed, want) {
+		t.Errorf("%+v, want %+v", st.Failed, want)
+	}
+	f.del(cluster.LoadKey("h2")) // it boots
+	says("h1", `{"instances":{},"failed":18}`)
+	f.wait(time.Second)
+	f.wait(10 * time.Second)
+	want["h1"] = cluster.Failures{Requests: 1, Count: 18}
+	if st := f.rollout("r1"); !maps.Equal(st.Failed, want) {
+		t.Errorf("%+v, want %+v", st.Failed, want)
 	}
 }
