@@ -30,7 +30,7 @@ func Add(path string, n int64) error {
 	}
 	if err == nil {
 		before, _ := Read(path)
-		err = kept.Write(path, strconv.AppendInt(nil, min(before+n, Most), 10), 0o644)
+		err = kept.Write(path, strconv.AppendInt(nil, min(before+n, Most), 10), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot add to count %s: %w", path, err)
