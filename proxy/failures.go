@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ type failures struct {
 	log   *slog.Logger
 	more  atomic.Int64 // that are not in the file yet
 	timer *time.Timer
+	mu    sync.Mutex // held while it is written
 }
 
 // countAfter is how long after a failure the file has it at the latest.
@@ -39,6 +41,8 @@ func (f *failures) one() {
 
 // save adds to the file what it lacks.
 func (f *failures) save() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if n := f.more.Swap(0); n > 0 {
 		f.write(n)
 	}

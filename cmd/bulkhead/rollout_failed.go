@@ -54,6 +54,9 @@ func (f *rolloutFailed) text() string {
 		}
 	}
 	says := fmt.Sprintf("%d requests since the start", f.Requests)
+	if f.Requests == 1 {
+		says = "1 request since the start"
+	}
 	switch {
 	case len(f.Hosts) == 0:
 		return "not known of " + several(f.Unknown)
