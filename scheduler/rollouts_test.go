@@ -44,6 +44,28 @@ func TestAnotherImageReplacesInstancesWhereTheyAre(t *testing.T) {
 	f.is("where there is no room for both", f.where("acme"), "acme.0@h2 acme.1@h1")
 }
 
+func TestAnotherRunnerReplacesInstancesAsWell(t *testing.T) {
+	f := newFixture(t)
+	h := sized("h1", "", "1GiB", 4)
+	h.Paths.Runner = "/opt/runner-one"
+	f.host(h)
+	f.tenant("acme", "")
+	f.settle()
+	f.ready()
+	h.Paths.Runner = "/opt/runner-two"
+	f.host(h)
+	f.settle()
+	f.is("beside the old one", f.where("acme"), "acme.0@h1 acme.1@h1")
+	f.is("whose runner stays", f.placement("h1", "acme.0").Runner, "/opt/runner-one")
+	for instance, runner := range map[string]string{"0": "/opt/runner-one", "1": "/opt/runner-two"} {
+		if unit := f.keys[cluster.UnitKey("h1", "bulkhead-acme-"+instance+".service")]; !strings.Contains(unit, runner+":") {
+			t.Errorf("the unit of acme.%s has another runner than %s: %s", instance, runner, unit)
+		}
+	}
+	f.ready()
+	f.is("once the new one serves", f.where("acme"), "acme.1@h1")
+}
+
 func TestAnOutdatedInstanceThatDoesNotServeMakesRoomForItself(t *testing.T) {
 	f := newFixture(t)
 	f.host(sized("h1", "", "200MiB", 4))

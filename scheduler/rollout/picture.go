@@ -52,7 +52,7 @@ type Host struct {
 type Left struct {
 	Instance string
 	Tenant   string
-	Stale    bool   // its image is not the host's
+	Stale    bool   // its image or its runner is not the host's any more
 	Waits    string // what it lacks to be replaced; empty: there is room
 }
 
