@@ -91,6 +91,7 @@ type site struct {
 	tick     time.Duration // of its agents
 	pool     int           // blank cells that they keep
 	proxy    []string      // unit of the host's proxy
+	failures string        // where that counts requests that failed
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc
@@ -152,7 +153,7 @@ func (s *site) close() {
 func (s *site) config() agent.Config {
 	return agent.Config{
 		Host: s.host, Etcd: s.etcd, Services: s.services, Engine: s.engine, Log: s.log,
-		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy,
+		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy, Failures: s.failures,
 		TTL: 2 * time.Second, Tick: s.tick, Patience: 500 * time.Millisecond,
 	}
 }

@@ -43,6 +43,10 @@ type Options struct {
 	// Leaving is a file; while it is there, the proxy says that it is not
 	// ready, and serves as ever. Empty: there is none.
 	Leaving string
+	// Failures is the file in which requests are counted that the platform
+	// failed (docs/rollouts.md says which), in a directory that the proxy owns;
+	// it is the same for proxies beside each other. Empty: they aren't counted.
+	Failures string
 	// Images is the socket at which this host's agent answers other hosts that
 	// want an image; empty: none do.
 	Images string
@@ -61,6 +65,7 @@ type Proxy struct {
 	tunnels  tunnels
 	access   *zerolog.Logger
 	buffer   *buffered
+	failures *failures
 	ctx      context.Context // until all has ended
 	stop     context.CancelFunc
 	closing  context.Context // until no more is taken
@@ -83,7 +88,7 @@ func New(table *Table, opts Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.presence, p.buffer = newPresence(), newBuffered(opts.Access)
-	p.access = newAccessLog(p.buffer)
+	p.access, p.failures = newAccessLog(p.buffer), newFailures(opts.Failures, opts.Log)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.h2 = p.newH2()
@@ -148,6 +153,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.table.close()
 	p.presence.close()
 	p.buffer.Close()
+	p.failures.Close()
 	if err = errors.Join(err, h2); err != nil {
 		return fmt.Errorf("cannot shut down in time: %w", err)
 	}
@@ -183,9 +189,17 @@ func (p *Proxy) exchange(ctx *fasthttp.RequestCtx) *exchange {
 	return x
 }
 
-// done logs an exchange and gives it back.
+// end counts a request that has ended if we failed it, and logs it.
+func (p *Proxy) end(r *record) {
+	if r.failed {
+		p.failures.one()
+	}
+	r.log(p.access)
+}
+
+// done ends an exchange and gives it back.
 func (p *Proxy) done(x *exchange) {
-	x.rec.log(p.access)
+	p.end(&x.rec)
 	streamed := x.streams
 	*x = exchange{}
 	if !streamed { // fasthttp may still hold one that was a body
@@ -224,8 +238,8 @@ func (p *Proxy) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		return
 	}
 	r.write(&ctx.Response, rec.request)
-	rec.status, rec.cause = r.status, r.cause
-	rec.log(p.access)
+	rec.refused(r)
+	p.end(&rec)
 }
 
 // serverLog passes on what fasthttp reports, which names no request.

@@ -23,6 +23,10 @@ const proxyHold = 30 * time.Second
 // leaving.
 const leavingFile = "leaving"
 
+// failuresFile has, in the same directory, how many requests the platform has
+// failed there.
+const failuresFile = "failures"
+
 // proxyDrain bounds how long requests in flight hold up the proxy's end; its
 // unit kills it after 60 s.
 const proxyDrain = 55 * time.Second
@@ -110,7 +114,7 @@ func (o *proxyFlags) flags(cmd *cobra.Command) {
 
 // options checks that what belongs together comes together.
 func (o *proxyFlags) options() (proxy.Options, error) {
-	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Leaving: filepath.Join(o.state, leavingFile), Images: o.images}
+	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Leaving: filepath.Join(o.state, leavingFile), Failures: filepath.Join(o.state, failuresFile), Images: o.images}
 	if err := together("--tls-cert and --tls-key", o.tlsCert, o.tlsKey); err != nil {
 		return p, err
 	}
