@@ -40,6 +40,11 @@ type Options struct {
 	// Leave is how long it goes on taking requests once it is told to shut
 	// down: so long a load balancer may take to see that it is not ready.
 	Leave time.Duration
+	// Idle is how long, once it takes no more connections, those of HTTP/1.1 that
+	// are open and idle stay so: a request may be under way on one, and its client
+	// could not tell whether it was begun. What comes is answered, and says that
+	// the connection ends with it (RFC 9112, 9.6).
+	Idle time.Duration
 	// Leaving is a file; while it is there, the proxy says that it is not
 	// ready, and serves as ever. Empty: there is none.
 	Leaving string
@@ -129,23 +134,31 @@ func (p *Proxy) readFiles() (err error) {
 
 // Serve takes connections until Shutdown.
 func (p *Proxy) Serve(ln net.Listener) error {
+	stop := context.AfterFunc(p.closing, func() { ln.Close() })
+	defer stop()
 	if err := p.server.Serve(stallListener{ln}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("cannot serve: %w", err)
 	}
 	return nil
 }
 
-// Shutdown goes on for [Options.Leave], takes no more requests, waits for those
+// Shutdown goes on for [Options.Leave], takes no more connections, for
+// [Options.Idle] answers what still comes on those that it has, waits for what is
 // in flight until ctx ends, and closes.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.leave(ctx)
 	p.close()
 	var work sync.WaitGroup
-	var h2 error
+	var h2, err error
 	work.Go(func() { p.tunnels.drain(ctx) })
 	work.Go(func() { p.inbounds.drain(ctx) })
 	work.Go(func() { h2 = p.h2.Shutdown(ctx) })
-	err := p.server.ShutdownWithContext(ctx)
+	work.Go(func() {
+		p.idle(ctx)
+		if err = p.server.ShutdownWithContext(ctx); errors.Is(err, net.ErrClosed) {
+			err = nil // the listeners were
+		}
+	})
 	work.Wait()
 	p.tunnels.drain(ctx) // of requests that were upgraded meanwhile
 	p.h2.Close()
@@ -170,9 +183,26 @@ func (p *Proxy) leave(ctx context.Context) {
 	}
 }
 
+// idle waits until no connection of HTTP/1.1 is open, for [Options.Idle].
+func (p *Proxy) idle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.Idle)
+	defer cancel()
+	// fasthttp takes one off what it counts, for a listener; there is none now.
+	for tick := time.Tick(50 * time.Millisecond); p.server.GetOpenConnectionsCount() >= 0; {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 var exchanges = sync.Pool{New: func() any { return &exchange{} }}
 
 func (p *Proxy) handle(ctx *fasthttp.RequestCtx) {
+	if p.closing.Err() != nil {
+		ctx.SetConnectionClose()
+	}
 	if x := expecting(ctx).expecting.Swap(nil); x != nil {
 		x.admitted()
 		return
