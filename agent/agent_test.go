@@ -93,6 +93,7 @@ type site struct {
 	pool     int           // blank cells that they keep
 	proxy    []string      // unit of the host's proxy
 	egress   *egress.Config
+	failures string // where that counts requests that failed
 	services services
 	engine   *docker.Engine
 	cancel   context.CancelFunc
@@ -154,7 +155,7 @@ func (s *site) close() {
 func (s *site) config() agent.Config {
 	return agent.Config{
 		Host: s.host, Etcd: s.etcd, Services: s.services, Engine: s.engine, Log: s.log,
-		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy, Egress: s.egress,
+		Pool: cells.Pool{Min: s.pool, Max: s.pool}, Proxy: s.proxy, Egress: s.egress, Failures: s.failures,
 		TTL: 2 * time.Second, Tick: s.tick, Patience: 500 * time.Millisecond,
 	}
 }

@@ -47,6 +47,9 @@ type Config struct {
 	Proxy []string
 	// Leaving is the file by which the host's proxy knows that it is leaving.
 	Leaving string
+	// Failures is the file in which the host's proxy counts requests that the
+	// platform failed, see package tally. Empty: it counts none.
+	Failures string
 	// Linger is how long the proxy goes on serving when it says that it is
 	// leaving, before the host does what makes it leave. Default 10 s.
 	Linger time.Duration

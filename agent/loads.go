@@ -3,11 +3,15 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/tally"
 )
 
 const (
@@ -61,16 +65,24 @@ func (l *loads) now() cluster.Load {
 }
 
 // tellLoads keeps this host's load in etcd until ctx ends: a word of a runner
-// is passed on at once, and then not again for a while.
+// is passed on at once, and then not again for a while; what the proxy counts is
+// looked at as often as that.
 func (a *Agent) tellLoads(ctx context.Context) {
 	key, pause := cluster.LoadKey(a.cfg.Host.Name), time.NewTimer(loadEvery)
 	defer pause.Stop()
+	count := failures{file: a.cfg.Failures, log: a.cfg.Log}
 	for {
 		load := a.loads.now()
-		stale := time.NewTimer(loadStale)
-		if len(load.Instances) == 0 {
+		load.Failed = count.now()
+		again := time.NewTimer(loadStale)
+		if count.file != "" {
+			again.Reset(loadEvery)
+		}
+		if len(load.Instances) == 0 && count.file == "" {
+			again.Stop() // nothing can become stale
+		}
+		if len(load.Instances) == 0 && load.Failed == nil {
 			a.presence.Remove(key)
-			stale.Stop() // nothing can become so
 		} else if value, err := json.Marshal(load); err == nil { // texts and numbers do
 			a.presence.Set(key, value)
 		}
@@ -82,9 +94,34 @@ func (a *Agent) tellLoads(ctx context.Context) {
 		}
 		select {
 		case <-a.loads.news:
-		case <-stale.C:
+		case <-again.C:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// failures is the proxy's count of requests that the platform failed. The proxy
+// is trusted with no more than that number.
+type failures struct {
+	file string // empty: it doesn't count
+	log  *slog.Logger
+	said string // why there is none, as last told
+}
+
+// now reads the count; nil when there is none.
+func (f *failures) now() *int64 {
+	if f.file == "" {
+		return nil
+	}
+	n, err := tally.Read(f.file)
+	if err == nil {
+		f.said = ""
+		return &n
+	}
+	if text := err.Error(); text != f.said && !errors.Is(err, fs.ErrNotExist) {
+		f.said = text
+		f.log.Warn("how many requests failed is not known: restart the proxy, or remove the file", "error", err)
+	}
+	return nil
 }

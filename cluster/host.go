@@ -52,4 +52,8 @@ type Load struct {
 	// Instances, by name: requests in flight, on average over the last two
 	// seconds.
 	Instances map[string]float64 `json:"instances"`
+	// Failed is how many requests that came to this host's proxy the platform
+	// has failed, ever: [Failures] tells how many since some moment. Nil: the
+	// host doesn't know.
+	Failed *int64 `json:"failed,omitempty"`
 }

@@ -10,9 +10,12 @@ import (
 // carries the tenant's keys, so that an agent reads nothing but its own
 // host's prefix.
 type Placement struct {
-	Tenant    string    `json:"tenant"`
-	Instance  string    `json:"instance"`
-	Image     string    `json:"image"` // the image's ID, sha256:…
+	Tenant   string `json:"tenant"`
+	Instance string `json:"instance"`
+	Image    string `json:"image"` // the image's ID, sha256:…
+	// Runner is the file of its runner's binary on the host, named by what is in
+	// it. Empty: that of [Host.Paths].
+	Runner    string    `json:"runner,omitempty"`
 	Keys      []Key     `json:"keys"`
 	Resources Resources `json:"resources"`
 	Limits    Limits    `json:"limits"`

@@ -127,6 +127,10 @@ type RolloutStatus struct {
 	Watched  bool  `json:"watched,omitempty"` // the canaries have been watched
 	// Below are tenants that had fewer instances than they must when it began.
 	Below []string `json:"below,omitempty"`
+	// Failed is how many requests have failed since it began, until it ended, at
+	// each host that was there then, whether the rollout is for it or not. It is
+	// up to some seconds old; newer counts are in [Load].
+	Failed map[string]Failures `json:"failed,omitempty"`
 }
 
 // Phases of a rollout.

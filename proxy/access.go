@@ -20,6 +20,7 @@ type record struct {
 	host     string // whose proxy it was sent to; empty: none's, it was served here
 	status   int
 	cause    string // why the platform answered instead of the function
+	failed   bool   // the platform is to blame
 	tries    int
 	in, out  int64 // bytes of body
 }

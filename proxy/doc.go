@@ -23,6 +23,7 @@
 //	websocket.go where in a WebSocket's frames a Close may be put
 //	presence.go  notices clients that have gone
 //	access.go    one log record per request, filled in on the way
+//	failures.go  counts those that the platform failed
 //
 // Over HTTP/2 a request goes through h2.go, h2request.go, h2upload.go and
 // h2answer.go instead of exchange.go and those from upload.go on.

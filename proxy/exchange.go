@@ -147,7 +147,7 @@ func (x *exchange) respond() *refusal {
 // broken replaces an answer that breaks its own word.
 func (x *exchange) broken(r *refusal) {
 	r.write(&x.ctx.Response, x.rec.request)
-	x.rec.status, x.rec.cause = r.status, r.cause
+	x.rec.refused(r)
 	x.close()
 }
 
@@ -157,11 +157,11 @@ func (x *exchange) finish(r *refusal) {
 	case r == nil:
 		x.rec.status = x.ctx.Response.StatusCode()
 	case r.status == statusGone:
-		x.rec.status, x.rec.cause = r.status, r.cause
+		x.rec.refused(r)
 		x.ctx.Conn().Close() // nobody is there to be answered
 	default:
 		r.write(&x.ctx.Response, x.rec.request)
-		x.rec.status, x.rec.cause = r.status, r.cause
+		x.rec.refused(r)
 		if r.status == 400 || x.unread() {
 			x.cutOff() // who knows where the next request begins; who wants to read that far
 		}

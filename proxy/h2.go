@@ -75,7 +75,7 @@ func (p *Proxy) handleH2(w http.ResponseWriter, r *http.Request) {
 		method: r.Method[:min(len(r.Method), maxMethod)], target: r.RequestURI,
 	}}}
 	err := x.serve()
-	x.rec.log(p.access)
+	p.end(&x.rec)
 	if err != nil {
 		panic(http.ErrAbortHandler) // resets the stream: its answer is not whole
 	}
@@ -201,7 +201,7 @@ func (x *exchange2) brokenOff(refusal, fault *refusal) error {
 	case fault != nil:
 		x.rec.cause = fault.cause
 	default:
-		x.rec.cause = "answer_broken_off"
+		x.rec.brokenOff(refusal)
 	}
 	return errors.New(x.rec.cause)
 }
@@ -212,7 +212,7 @@ func (x *exchange2) refuse(r *refusal) {
 	if x.gone() {
 		r = refusalFor(context.Cause(x.r.Context()), true)
 	}
-	x.rec.status, x.rec.cause = r.status, r.cause
+	x.rec.refused(r)
 	if r.status == statusGone {
 		return // nobody is there to be answered
 	}

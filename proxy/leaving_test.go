@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead/internal/frames/framestest"
 )
@@ -237,4 +238,40 @@ func TestRefusalArrivesAlthoughTheBodyIsNotWanted(t *testing.T) {
 			t.Fatalf("got %d %s", resp.StatusCode, body)
 		}
 	}
+}
+
+// A client may have sent a request on an idle connection before it sees the
+// connection's end, and doesn't know then whether it was begun.
+func TestIdleConnectionsHaveALastRequest(t *testing.T) {
+	p := start(t, func(x *framestest.Exchange) { x.Answer(200, nil, "ok", true) })
+	p.proxy.opts.Idle = time.Minute
+	const request = "POST /acme/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+	c := dial(t, p, request)
+	r := bufio.NewReader(c)
+	read := func() *http.Response {
+		t.Helper()
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		return resp
+	}
+	if resp := read(); resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("got %d, closes: %v", resp.StatusCode, resp.Close)
+	}
+	p.proxy.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.proxy.idle(t.Context())
+	}()
+	io.WriteString(c, request)
+	if resp := read(); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("the last got %d, closes: %v", resp.StatusCode, resp.Close)
+	}
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("after it: %v", err)
+	}
+	<-ended // and not after a minute: the test has none
 }

@@ -203,7 +203,7 @@ func (x *exchange) CloseWithError(err error) error {
 	case fault != nil:
 		x.rec.cause = fault.cause
 	case x.failed != nil:
-		x.rec.cause = "answer_broken_off"
+		x.rec.brokenOff(refusalFor(x.failed, false))
 	}
 	x.close()
 	return nil

@@ -40,9 +40,18 @@ type Options struct {
 	// Leave is how long it goes on taking requests once it is told to shut
 	// down: so long a load balancer may take to see that it is not ready.
 	Leave time.Duration
+	// Idle is how long, once it takes no more connections, those of HTTP/1.1 that
+	// are open and idle stay so: a request may be under way on one, and its client
+	// could not tell whether it was begun. What comes is answered, and says that
+	// the connection ends with it (RFC 9112, 9.6).
+	Idle time.Duration
 	// Leaving is a file; while it is there, the proxy says that it is not
 	// ready, and serves as ever. Empty: there is none.
 	Leaving string
+	// Failures is the file in which requests are counted that the platform
+	// failed (docs/rollouts.md says which), in a directory that the proxy owns;
+	// it is the same for proxies beside each other. Empty: they aren't counted.
+	Failures string
 	// Images is the socket at which this host's agent answers other hosts that
 	// want an image; empty: none do.
 	Images string
@@ -61,6 +70,7 @@ type Proxy struct {
 	tunnels  tunnels
 	access   *zerolog.Logger
 	buffer   *buffered
+	failures *failures
 	ctx      context.Context // until all has ended
 	stop     context.CancelFunc
 	closing  context.Context // until no more is taken
@@ -83,7 +93,7 @@ func New(table *Table, opts Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.presence, p.buffer = newPresence(), newBuffered(opts.Access)
-	p.access = newAccessLog(p.buffer)
+	p.access, p.failures = newAccessLog(p.buffer), newFailures(opts.Failures, opts.Log)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.h2 = p.newH2()
@@ -124,23 +134,31 @@ func (p *Proxy) readFiles() (err error) {
 
 // Serve takes connections until Shutdown.
 func (p *Proxy) Serve(ln net.Listener) error {
+	stop := context.AfterFunc(p.closing, func() { ln.Close() })
+	defer stop()
 	if err := p.server.Serve(stallListener{ln}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("cannot serve: %w", err)
 	}
 	return nil
 }
 
-// Shutdown goes on for [Options.Leave], takes no more requests, waits for those
+// Shutdown goes on for [Options.Leave], takes no more connections, for
+// [Options.Idle] answers what still comes on those that it has, waits for what is
 // in flight until ctx ends, and closes.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.leave(ctx)
 	p.close()
 	var work sync.WaitGroup
-	var h2 error
+	var h2, err error
 	work.Go(func() { p.tunnels.drain(ctx) })
 	work.Go(func() { p.inbounds.drain(ctx) })
 	work.Go(func() { h2 = p.h2.Shutdown(ctx) })
-	err := p.server.ShutdownWithContext(ctx)
+	work.Go(func() {
+		p.idle(ctx)
+		if err = p.server.ShutdownWithContext(ctx); errors.Is(err, net.ErrClosed) {
+			err = nil // the listeners were
+		}
+	})
 	work.Wait()
 	p.tunnels.drain(ctx) // of requests that were upgraded meanwhile
 	p.h2.Close()
@@ -148,6 +166,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.table.close()
 	p.presence.close()
 	p.buffer.Close()
+	p.failures.Close()
 	if err = errors.Join(err, h2); err != nil {
 		return fmt.Errorf("cannot shut down in time: %w", err)
 	}
@@ -164,9 +183,26 @@ func (p *Proxy) leave(ctx context.Context) {
 	}
 }
 
+// idle waits until no connection of HTTP/1.1 is open, for [Options.Idle].
+func (p *Proxy) idle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.Idle)
+	defer cancel()
+	// fasthttp takes one off what it counts, for a listener; there is none now.
+	for tick := time.Tick(50 * time.Millisecond); p.server.GetOpenConnectionsCount() >= 0; {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 var exchanges = sync.Pool{New: func() any { return &exchange{} }}
 
 func (p *Proxy) handle(ctx *fasthttp.RequestCtx) {
+	if p.closing.Err() != nil {
+		ctx.SetConnectionClose()
+	}
 	if x := expecting(ctx).expecting.Swap(nil); x != nil {
 		x.admitted()
 		return
@@ -183,9 +219,17 @@ func (p *Proxy) exchange(ctx *fasthttp.RequestCtx) *exchange {
 	return x
 }
 
-// done logs an exchange and gives it back.
+// end counts a request that has ended if we failed it, and logs it.
+func (p *Proxy) end(r *record) {
+	if r.failed {
+		p.failures.one()
+	}
+	r.log(p.access)
+}
+
+// done ends an exchange and gives it back.
 func (p *Proxy) done(x *exchange) {
-	x.rec.log(p.access)
+	p.end(&x.rec)
 	streamed := x.streams
 	*x = exchange{}
 	if !streamed { // fasthttp may still hold one that was a body
@@ -224,8 +268,8 @@ func (p *Proxy) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		return
 	}
 	r.write(&ctx.Response, rec.request)
-	rec.status, rec.cause = r.status, r.cause
-	rec.log(p.access)
+	rec.refused(r)
+	p.end(&rec)
 }
 
 // serverLog passes on what fasthttp reports, which names no request.

@@ -192,8 +192,8 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if why := c.moved(p, spec); why != "" {
 		return why
 	}
-	if c.outdated(p) && !c.stuck(p, spec) {
-		return "its image is not the host's any more"
+	if what := h.outdated(p); what != "" && !c.stuck(p, spec) {
+		return "its " + what + " is not the host's any more"
 	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])

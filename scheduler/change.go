@@ -23,13 +23,13 @@ func (c *change) number() int {
 func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
 	return cluster.Placement{
 		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
-		Image: h.presence.Image, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress,
+		Image: h.presence.Image, Runner: h.presence.Paths.Runner, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress,
 		Spec: c.applied, Reason: why,
 	}
 }
 
-// update brings what a placement says in line with the spec; one with another
-// image than its host's is replaced instead. While its host is gone, all stays:
+// update brings what a placement says in line with the spec; one that is
+// outdated is replaced instead. While its host is gone, all stays:
 // nobody is there to change it, and the room is unknown.
 func (c *change) update(p *placed, spec *cluster.Spec) *placed {
 	h := c.hosts[p.host]
@@ -56,6 +56,9 @@ func (c *change) refresh(p *placed, spec *cluster.Spec) *placed {
 	next.Resources, next.Sleep = p.Resources, p.Sleep
 	if p.Image != "" {
 		next.Image = p.Image
+	}
+	if p.Runner != "" {
+		next.Runner = p.Runner
 	}
 	return c.rewrite(p, next)
 }

@@ -11,14 +11,16 @@ import (
 // mostInFlight bounds what a host may say.
 const mostInFlight = 1e6
 
-// seeLoad takes in how busy a host's instances are. Those that it doesn't name
-// have nothing to do; what can't be read says nothing.
+// seeLoad takes in how busy a host's instances are, and how many requests failed
+// there. Instances that it doesn't name have nothing to do; what can't be read
+// says nothing.
 func (s *snapshot) seeLoad(name string, e etcd.Event, now time.Time) {
 	var load cluster.Load
 	if !e.Deleted && json.Unmarshal(e.Value, &load) != nil {
 		return
 	}
 	h := s.host(name, now)
+	h.failed = load.Failed
 	for instance := range h.busy {
 		if load.Instances[instance] <= 0 {
 			delete(h.busy, instance)

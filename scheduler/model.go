@@ -132,11 +132,12 @@ type host struct {
 	used      cluster.Resources
 	placed    map[string]*placed // by instance
 	busy      map[string]float64 // requests in flight, by instance; those not in it have none
+	failed    *int64             // requests that failed at its proxy, as it counts them; nil: it doesn't say
 }
 
 func (h *host) empty() bool {
 	return h.claim == nil && h.inventory == nil && h.cordon == nil && h.drain == nil && len(h.placed) == 0 &&
-		h.distrust == nil && len(h.losses) == 0 && len(h.busy) == 0 && (h.off || !h.seen)
+		h.distrust == nil && len(h.losses) == 0 && len(h.busy) == 0 && h.failed == nil && (h.off || !h.seen)
 }
 
 // drop forgets a host of which nothing is left.

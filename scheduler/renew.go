@@ -2,11 +2,19 @@ package scheduler
 
 import "bulkhead/cluster"
 
-// outdated says whether a placement's host runs new instances with another
-// image by now. An image is never changed under an instance that serves.
-func (c *change) outdated(p *placed) bool {
-	h := c.hosts[p.host]
-	return h.presence != nil && h.presence.Image != "" && p.Image != "" && p.Image != h.presence.Image
+// outdated says what a placement's host runs new instances with by now, where
+// this one has another: "image", "runner" or "". Neither is changed under an
+// instance that serves: a runner that is restarted answers its last requests
+// first, and all others wait for as long.
+func (h *host) outdated(p *placed) string {
+	switch now := h.presence; {
+	case now == nil:
+	case now.Image != "" && p.Image != "" && p.Image != now.Image:
+		return "image"
+	case now.Paths.Runner != "" && p.Runner != "" && p.Runner != now.Paths.Runner:
+		return "runner"
+	}
+	return ""
 }
 
 // stuck says whether an outdated placement may be changed where it is: it does
@@ -21,13 +29,13 @@ func (c *change) stuck(p *placed, spec *cluster.Spec) bool {
 	return c.now.Sub(h.back) >= c.grace // its agent has had time to say how it is
 }
 
-// renew is where one that runs another image than its host by now is replaced:
-// on the host itself, where there is room for both.
+// renew is where one that is outdated is replaced: on the host itself, where
+// there is room for both.
 func (c *change) renew(leave []*placed, spec *cluster.Spec) (*host, string) {
 	for _, p := range leave {
 		h := c.hosts[p.host]
-		if c.outdated(p) && c.replacements(h, leave) && h.takes(spec) {
-			return h, "it runs the image that " + h.name + " has now"
+		if what := h.outdated(p); what != "" && c.replacements(h, leave) && h.takes(spec) {
+			return h, "it has the " + what + " that " + h.name + " has now"
 		}
 	}
 	return nil, ""

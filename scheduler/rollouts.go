@@ -210,6 +210,7 @@ func (s *snapshot) pictured(h *host) *rollout.Host {
 	r := &rollout.Host{
 		Name: h.name, Presence: h.presence, Back: h.back, Member: h.member,
 		Cordon: h.cordon, Drain: h.drain, Known: h.inventory != nil, Placed: len(h.placed), Report: s.rolls.reports[h.name],
+		Failed: h.failed,
 	}
 	switch {
 	case h.presence != nil:
@@ -233,7 +234,7 @@ func (s *snapshot) pictured(h *host) *rollout.Host {
 func (s *snapshot) left(h *host) (left []rollout.Left) {
 	for _, instance := range sorted(h.placed) {
 		p := h.placed[instance]
-		l := rollout.Left{Instance: instance, Tenant: p.Tenant, Stale: h.presence != nil && p.Image != h.presence.Image}
+		l := rollout.Left{Instance: instance, Tenant: p.Tenant, Stale: h.outdated(p) != ""}
 		if t := s.tenants[p.Tenant]; s.waiting[p.Tenant] && t != nil && t.status != nil {
 			for _, reason := range t.status.Reasons {
 				if strings.Contains(reason, " waits: ") {

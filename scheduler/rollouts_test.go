@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,28 @@ func TestAnotherImageReplacesInstancesWhereTheyAre(t *testing.T) {
 	f.host(h)
 	f.settle()
 	f.is("where there is no room for both", f.where("acme"), "acme.0@h2 acme.1@h1")
+}
+
+func TestAnotherRunnerReplacesInstancesAsWell(t *testing.T) {
+	f := newFixture(t)
+	h := sized("h1", "", "1GiB", 4)
+	h.Paths.Runner = "/opt/runner-one"
+	f.host(h)
+	f.tenant("acme", "")
+	f.settle()
+	f.ready()
+	h.Paths.Runner = "/opt/runner-two"
+	f.host(h)
+	f.settle()
+	f.is("beside the old one", f.where("acme"), "acme.0@h1 acme.1@h1")
+	f.is("whose runner stays", f.placement("h1", "acme.0").Runner, "/opt/runner-one")
+	for instance, runner := range map[string]string{"0": "/opt/runner-one", "1": "/opt/runner-two"} {
+		if unit := f.keys[cluster.UnitKey("h1", "bulkhead-acme-"+instance+".service")]; !strings.Contains(unit, runner+":") {
+			t.Errorf("the unit of acme.%s has another runner than %s: %s", instance, runner, unit)
+		}
+	}
+	f.ready()
+	f.is("once the new one serves", f.where("acme"), "acme.1@h1")
 }
 
 func TestAnOutdatedInstanceThatDoesNotServeMakesRoomForItself(t *testing.T) {
@@ -230,5 +253,36 @@ func TestNothingIsPicturedWhileThereIsNoRollout(t *testing.T) {
 	f.settle()
 	if st := f.rollout("r1"); !strings.Contains(st.Reason, "h1 is the only host") {
 		t.Errorf("%+v", st)
+	}
+}
+
+func TestARolloutKnowsWhatHostsSayOfFailedRequests(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"h1", "h2", "h3"} {
+		f.host(testHost(name, ""))
+	}
+	says := func(host, load string) { f.put(cluster.LoadKey(host), load) }
+	says("h1", `{"instances":{},"failed":17}`)
+	says("h2", `{"instances":{},"failed":0}`)
+	says("h3", `{"instances":{}}`)
+	f.settle()
+	f.put(cluster.RolloutKey("r1"), `{"kind":"os","hosts":["h1"],"paused":true}`)
+	f.settle()
+	says("h1", `{"instances":{},"failed":"many"}`)
+	says("h2", `{"instances":{},"failed":4}`)
+	says("h3", `{"instances":{},"failed":9}`)
+	f.wait(time.Second)
+	f.wait(10 * time.Second)
+	want := map[string]cluster.Failures{"h1": {Requests: 0, Count: 17}, "h2": {Requests: 4, Count: 4}}
+	if st := f.rollout("r1"); !maps.Equal(st.Failed, want) {
+		t.Errorf("%+v, want %+v", st.Failed, want)
+	}
+	f.del(cluster.LoadKey("h2")) // it boots
+	says("h1", `{"instances":{},"failed":18}`)
+	f.wait(time.Second)
+	f.wait(10 * time.Second)
+	want["h1"] = cluster.Failures{Requests: 1, Count: 18}
+	if st := f.rollout("r1"); !maps.Equal(st.Failed, want) {
+		t.Errorf("%+v, want %+v", st.Failed, want)
 	}
 }

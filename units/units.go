@@ -60,6 +60,9 @@ func Render(host cluster.Host, p cluster.Placement) ([]Unit, error) {
 	if tenant != p.Tenant {
 		return nil, fmt.Errorf("cannot render units: instance %q is not one of tenant %q", p.Instance, p.Tenant)
 	}
+	if p.Runner != "" {
+		host.Paths.Runner = p.Runner
+	}
 	if err := checkPaths(host.Paths.Run, host.Paths.Runner); err != nil {
 		return nil, fmt.Errorf("cannot render units for host %q: %w", host.Name, err)
 	}

@@ -128,15 +128,23 @@ func (o *Orders) leave(ctx context.Context) error {
 }
 
 // release has the host become a release. The agent that follows us finds that
-// it is, and says so.
+// it is, and says so once that is sure to stay so.
 func (o *Orders) release(ctx context.Context, s state) error {
 	r := o.cfg.Releases
 	switch {
 	case r == nil:
 		return errors.New("cannot become another release: this host was not told where to fetch one (bulkhead agent --artifacts)")
 	case r.Current() == s.Order.Release:
-		return nil
+		select {
+		case <-r.Proved():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	case s.Step == begun:
+		if why := r.TakenBack(s.Order.Release); why != "" {
+			return fmt.Errorf("cannot become release %s: %s; this host went back to %s by itself", s.Order.Release, why, r.Current())
+		}
 		return fmt.Errorf("cannot become release %s: the agent was restarted and is still %s", s.Order.Release, r.Current())
 	}
 	if err := r.Install(ctx, s.Order.Release); err != nil {

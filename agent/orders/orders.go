@@ -38,6 +38,11 @@ type Releases interface {
 	// Restart has what runs be of the installed release, ourselves last. It
 	// returns before we are.
 	Restart(ctx context.Context) error
+	// Proved is closed once the release that runs won't be taken back any more.
+	Proved() <-chan struct{}
+	// TakenBack is why a release was taken back that was installed last; empty
+	// if it wasn't.
+	TakenBack(digest string) string
 }
 
 // Config is what Orders need.

@@ -3,10 +3,16 @@
 //
 //	<dir>/releases/<digest>/  a release: its binaries, and manifest.json
 //	<dir>/bin                 a link to the one in force
+//	<dir>/before              a link to the one before, while that in force is on trial
+//	<dir>/trial.json          how that goes, or how the last that was taken back failed
 //
 // What is installed is verified by its digest, file by file, before the link is
 // replaced in one step; a release that is there already, as the one before is,
 // needs no network. Nothing is removed but what was left half fetched.
+//
+// A release is on trial until it has proved itself. While it is, whatever of it
+// fails is noted by the release before, which its unit runs ([Failed]); once too
+// often, and that is in force again.
 package releases
 
 import (
@@ -45,6 +51,7 @@ type Releases struct {
 	Running   string // digest of the release that runs
 	// Restarted has what runs restarted, ourselves last; it does not wait.
 	Restarted func(context.Context) error
+	Proven    chan struct{} // closed by Prove
 	Log       *slog.Logger
 }
 
@@ -212,20 +219,26 @@ func try(ctx context.Context, binary string) error {
 	return nil
 }
 
-// link puts the release in force.
+// link puts the release in force, on trial: what runs is what it is taken back
+// to.
 func (r *Releases) link(dir string) error {
+	unlock, err := lock(r.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	bin := filepath.Join(r.Dir, "bin")
 	if info, err := os.Lstat(bin); err == nil && info.Mode()&os.ModeSymlink == 0 {
 		return fmt.Errorf("%s is no link: this host was made before there were releases; make it anew (bulkhead butane render)", bin)
 	}
-	next := filepath.Join(r.Dir, kept.HalfWritten+"bin")
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	err = os.Remove(filepath.Join(r.Dir, trial))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
 	}
-	if err := os.Symlink(filepath.Join("releases", filepath.Base(dir)), next); err != nil {
-		return err
+	err = errors.Join(err, point(r.Dir, before, filepath.Join("releases", cluster.ReleaseDir(r.Running))))
+	if err == nil {
+		err = point(r.Dir, "bin", filepath.Join("releases", filepath.Base(dir)))
 	}
-	err := os.Rename(next, bin)
 	unix.Sync()
 	return err
 }

@@ -116,6 +116,7 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 
 // runAgent runs the agent alone, and tells systemd how it is. Beside that it has
 // the proxy replaced: without an agent a host would be taken for dead meanwhile.
+// When both are done, the release has proved itself.
 func runAgent(ctx context.Context, p parts, o agentOptions, replaceProxy func(context.Context) error) error {
 	ag, err := p.newAgent()
 	if err != nil {
@@ -128,6 +129,14 @@ func runAgent(ctx context.Context, p parts, o agentOptions, replaceProxy func(co
 	work.Go(func() {
 		if err := replaceProxy(ctx); err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("cannot replace the proxy: %w", err))
+			return
+		}
+		select {
+		case <-ag.Ready():
+		case <-ctx.Done():
+		}
+		if err := p.proveRelease(ctx); err != nil && ctx.Err() == nil {
+			cancel(err)
 		}
 	})
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })

@@ -33,9 +33,20 @@ func (o agentOptions) releases(host *cluster.Host, services agent.Services, log 
 		return nil
 	}
 	return &releases.Releases{
-		Dir: filepath.Dir(filepath.Dir(dir)), Artifacts: directory(o.artifacts), Running: running, Log: log,
-		Restarted: func(ctx context.Context) error {
-			return s.RestartSoon(ctx, "bulkhead-scheduler.service", "bulkhead-agent.service")
-		},
+		Dir: filepath.Dir(filepath.Dir(dir)), Artifacts: directory(o.artifacts), Running: running, Proven: make(chan struct{}), Log: log,
+		Restarted: func(ctx context.Context) error { return restartRelease(ctx, s) },
 	}
+}
+
+// restartRelease has the units restarted that are the release in force.
+func restartRelease(ctx context.Context, s *systemd.Systemd) error {
+	return s.RestartSoon(ctx, "bulkhead-scheduler.service", "bulkhead-agent.service")
+}
+
+// proveRelease says that the release that runs does what it is for.
+func (p parts) proveRelease(ctx context.Context) error {
+	if r, ok := p.releases.(*releases.Releases); ok {
+		return r.Prove(ctx)
+	}
+	return nil
 }

@@ -19,9 +19,16 @@ import (
 // proxyHold is how long a request waits for an instance that starts.
 const proxyHold = 30 * time.Second
 
+// proxyIdle is how long a proxy that ends leaves idle connections open.
+const proxyIdle = 3 * time.Second
+
 // leavingFile is there, in the proxy's directory, while it is to say that it is
 // leaving.
 const leavingFile = "leaving"
+
+// failuresFile has, in the same directory, how many requests the platform has
+// failed there.
+const failuresFile = "failures"
 
 // proxyDrain bounds how long requests in flight hold up the proxy's end; its
 // unit kills it after 60 s.
@@ -110,7 +117,7 @@ func (o *proxyFlags) flags(cmd *cobra.Command) {
 
 // options checks that what belongs together comes together.
 func (o *proxyFlags) options() (proxy.Options, error) {
-	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Leaving: filepath.Join(o.state, leavingFile), Images: o.images}
+	p := proxy.Options{Host: o.host, Domain: o.domain, Hold: proxyHold, Leave: o.leave, Idle: proxyIdle, Leaving: filepath.Join(o.state, leavingFile), Failures: filepath.Join(o.state, failuresFile), Images: o.images}
 	if err := together("--tls-cert and --tls-key", o.tlsCert, o.tlsKey); err != nil {
 		return p, err
 	}

@@ -53,12 +53,16 @@ func newRolloutStatus(a *app) *cobra.Command {
 		Use:   "status [ROLLOUT]",
 		Short: "Show how a rollout goes, host by host",
 		Long: `Show each host's step, how long it has been in it, instances that are left to
-move, requests in flight and what it waits for; of the newest rollout, unless one
-is named. --watch shows it again whenever something changes, until the rollout
-ends or stops; with -o json as one object a line.`,
+move, requests in flight, requests that the platform has failed at its proxy since
+the rollout began, and what it waits for; of the newest rollout, unless one is
+named. The sum of failed requests is that of all hosts, also of those that the
+rollout isn't for; docs/rollouts.md says what counts. --watch shows it again
+whenever something changes, until the rollout ends or stops; with -o json as one
+object a line.`,
 		Example: `  bulkhead rollout status
   bulkhead rollout status os-1128-170200 --watch
-  bulkhead rollout status -o json | jq '.hosts[] | {host, step, left_to_move}'`,
+  bulkhead rollout status -o json | jq '.hosts[] | {host, step, left_to_move}'
+  bulkhead rollout status -o json | jq .failed`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRollouts,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -122,4 +123,51 @@ func TestRolloutsThatStopAndLocks(t *testing.T) {
 	s.says("has its turn no more", "rollout", "unlock", "h2", "--force")
 	s.phase("r2", cluster.RolloutStopped)
 	s.says("the cycle of h2 was removed", "rollout", "status", "r2")
+}
+
+func TestRolloutSaysHowManyRequestsFailed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, host := range []string{"h1", "h2", "h3"} {
+		s.addHostNamed(host)
+	}
+	load := func(host, value string) {
+		if _, err := s.cli.Put(t.Context(), cluster.LoadKey(host), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("h1", `{"instances":{},"failed":17}`)
+	load("h2", `{"instances":{},"failed":0}`)
+	s.must("rollout", "start", "image", "--id", "r1", "--image", "sha256:"+strings.Repeat("2", 64), "--host", "h1")
+	s.phase("r1", cluster.RolloutRunning)
+	s.says("Failed     0 requests since the start; not known of h3\n", "rollout", "status")
+	load("h1", `{"instances":{},"failed":19}`)
+	load("h2", `{"instances":{},"failed":1}`)
+	load("h3", `{"instances":{},"failed":5}`) // since when?
+	s.says("Failed     3 requests since the start: h1 2, h2 1; not known of h3\n", "rollout", "status")
+	shown := func() (r rolloutView) {
+		if err := json.Unmarshal([]byte(s.must("rollout", "status", "-o", "json")), &r); err != nil || r.Failed == nil || len(r.Hosts) != 1 || r.Hosts[0].Failed == nil {
+			t.Fatalf("%+v %v", r, err)
+		}
+		return r
+	}
+	want := rolloutFailed{Requests: 3, Hosts: map[string]int64{"h1": 2, "h2": 1}, Unknown: []string{"h3"}}
+	if r := shown(); !reflect.DeepEqual(*r.Failed, want) || *r.Hosts[0].Failed != 2 {
+		t.Errorf("%+v, h1 %d", *r.Failed, *r.Hosts[0].Failed)
+	}
+	// The leader notes the counts, so they outlast a host that boots.
+	if _, ok := (store{s.cli}).wait(t.Context(), 30*time.Second, func(v *view) bool {
+		st, _ := get[cluster.RolloutStatus](v, cluster.RolloutStatusKey("r1"))
+		return st.Failed["h1"].Requests == 2 && st.Failed["h2"].Requests == 1
+	}, cluster.StatusPrefix+"rollouts/"); !ok {
+		t.Fatal("the counts are not noted")
+	}
+	for _, key := range []string{cluster.LoadKey("h2"), cluster.HostKey("h2")} {
+		if _, err := s.cli.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := shown(); !reflect.DeepEqual(*r.Failed, want) {
+		t.Errorf("while h2 is away: %+v", *r.Failed)
+	}
 }

@@ -22,7 +22,10 @@ func (r *rolloutView) text(w io.Writer) {
 		}
 		fmt.Fprintf(w, "Begun      %s, %s\n", b.Local().Format(time.DateTime), lasting(until.Sub(b)))
 	}
-	rows := [][]string{{"HOST", "STEP", "", "IN STEP", "IN ALL", "LEFT TO MOVE", "IN FLIGHT", "SAYS"}}
+	if r.Failed != nil {
+		fmt.Fprintf(w, "Failed     %s\n", r.Failed.text())
+	}
+	rows := [][]string{{"HOST", "STEP", "", "IN STEP", "IN ALL", "LEFT TO MOVE", "IN FLIGHT", "FAILED", "SAYS"}}
 	for _, h := range r.Hosts {
 		rows = append(rows, h.row(r.Rollout.Kind))
 	}
@@ -36,7 +39,7 @@ func (r *rolloutView) text(w io.Writer) {
 }
 
 func (h rolloutHost) row(kind cluster.RolloutKind) []string {
-	step, in, all, left, flight := h.State, "-", "-", "-", "-"
+	step, in, all, left, flight, failed := h.State, "-", "-", "-", "-", "-"
 	if h.Step != "" {
 		step, in, left = string(h.Step), lasting(time.Since(h.Since)), fmt.Sprint(h.Left)
 	}
@@ -48,7 +51,10 @@ func (h rolloutHost) row(kind cluster.RolloutKind) []string {
 	} else {
 		step += " (away)"
 	}
-	return []string{h.Host, step, h.bar(kind), in, all, left, flight, dash(firstLine(h.Says))}
+	if h.Failed != nil {
+		failed = fmt.Sprint(*h.Failed)
+	}
+	return []string{h.Host, step, h.bar(kind), in, all, left, flight, failed, dash(firstLine(h.Says))}
 }
 
 // bar shows how far a host is.

@@ -24,6 +24,7 @@ type rolloutView struct {
 	Status  cluster.RolloutStatus `json:"status"`
 	Done    int                   `json:"done"` // hosts that need nothing any more
 	Hosts   []rolloutHost         `json:"hosts"`
+	Failed  *rolloutFailed        `json:"failed,omitempty"` // nil: it has not begun
 
 	revision, created int64
 }
@@ -39,6 +40,7 @@ type rolloutHost struct {
 	Instances int               `json:"instances"`              // that it has
 	Left      int               `json:"left_to_move,omitempty"` // of them
 	InFlight  float64           `json:"in_flight"`              // requests, on average over two seconds
+	Failed    *int64            `json:"failed,omitempty"`       // requests since the rollout began; nil: it is not known
 	Waiting   []string          `json:"waiting,omitempty"`
 	Says      string            `json:"says,omitempty"` // what went wrong, or should be looked at
 }
@@ -100,6 +102,7 @@ func rolloutHosts(v *view) map[string]rolloutHost {
 }
 
 func (r *rolloutView) gather(v *view, hosts map[string]rolloutHost) {
+	r.Failed = r.failed(v)
 	order := r.Rollout.Hosts
 	if len(order) == 0 {
 		order = slices.Sorted(maps.Keys(r.Status.Hosts))
@@ -113,6 +116,11 @@ func (r *rolloutView) gather(v *view, hosts map[string]rolloutHost) {
 		}
 		h.Host, h.State, h.Says = name, cmp.Or(o.State, cluster.HostWaiting), cmp.Or(h.Says, o.Reason)
 		h.Took = cmp.Or(o.Took, h.Took)
+		if r.Failed != nil {
+			if n, known := r.Failed.Hosts[name]; known {
+				h.Failed = &n
+			}
+		}
 		if settled(h.State) {
 			r.Done++
 		}

@@ -39,7 +39,7 @@ func (p parts) newAgent() (*agent.Agent, error) {
 		Host: p.host, Etcd: p.etcd, Services: p.services, Engine: p.engine,
 		Pool: cells.Pool{Min: p.pool, Max: max(p.pool, maxPool)}, Log: p.log.With("part", "agent"),
 		Proxy: []string{units.ProxyService, units.ProxyBeside}, Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
-		Fetch: p.fetch, Releases: p.releases,
+		Failures: filepath.Join(units.ProxyState(p.host.Paths), failuresFile), Fetch: p.fetch, Releases: p.releases,
 	}
 	network, err := p.network(p.log.With("part", "network"))
 	if err != nil {

@@ -20,6 +20,7 @@ var verbs = []func(*app) *cobra.Command{
 	newEtcd,
 	newScheduler,
 	newAgent,
+	newEnded,
 	newCluster,
 	newButane,
 	newPKI,

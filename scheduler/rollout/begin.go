@@ -77,7 +77,7 @@ func (m *machine) begin(h *Host, r *Rollout, c cluster.Cycle, why string) Decisi
 		st.Hosts[h.Name] = cluster.HostOutcome{State: cluster.HostCycling, Before: before}
 		st.Phase, st.Reason = cluster.RolloutRunning, ""
 		c.Before = before
-		ops = append(ops, etcd.Put(cluster.RolloutStatusKey(r.ID), marshalled(st)))
+		ops = append(ops, m.put(r.ID, st))
 	}
 	if c.Kind == cluster.RolloutOS {
 		if h.Cordon == nil {

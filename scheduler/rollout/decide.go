@@ -32,7 +32,7 @@ type machine struct {
 // Decide returns the next decision.
 func Decide(p *Picture, s *Sights) Decision {
 	m := &machine{Picture: p, sights: s}
-	for _, look := range []func() Decision{m.strays, m.cycles, m.asks, m.rollouts} {
+	for _, look := range []func() Decision{m.strays, m.cycles, m.asks, m.rollouts, m.failures} {
 		if d := look(); !d.none() {
 			clear(s.asked)
 			return d

@@ -46,6 +46,7 @@ type fake struct {
 	distrust       string
 	left           []Left
 	running        int
+	failed         *int64 // requests, as it counts them; told while it is present
 	carried        string // the order that it carried out last
 	away           int    // seconds until it is back; 0: it isn't away
 
@@ -167,6 +168,9 @@ func (f *fleet) pictured(h *fake) *Host {
 	x := &Host{Name: h.name, Member: h.member, Back: h.back, Distrust: h.distrust, Left: h.left, Placed: len(h.left), Running: h.running}
 	if h.present {
 		x.Presence = &cluster.Host{Name: h.name, Boot: fmt.Sprint(h.boot), Image: h.image, Address: h.name + ":8443", Versions: map[string]string{cluster.Release: h.release}, Unready: h.unready}
+	}
+	if h.present {
+		x.Failed = h.failed
 	}
 	x.Report, _ = read[cluster.Report](f, cluster.ReportKey(h.name))
 	for key, at := range map[string]**string{cluster.CordonKey(h.name): &x.Cordon, cluster.DrainKey(h.name): &x.Drain} {

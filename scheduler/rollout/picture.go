@@ -45,13 +45,14 @@ type Host struct {
 	Placed   int    // instances that are placed on it
 	Running  int    // instances that its agent reports; counted while it is drained
 	Report   cluster.Report
+	Failed   *int64 // requests that failed at its proxy, as it counts them; nil: it doesn't say
 }
 
 // Left is an instance that is still there.
 type Left struct {
 	Instance string
 	Tenant   string
-	Stale    bool   // its image is not the host's
+	Stale    bool   // its image or its runner is not the host's any more
 	Waits    string // what it lacks to be replaced; empty: there is room
 }
 

@@ -63,14 +63,19 @@ func (l *look) replaced() verdict {
 	case h.has(l.cycle.Kind) != want:
 		return failed("%s had %s, and has %s now", h.Name, want, h.has(l.cycle.Kind))
 	}
+	return l.renewed("its instances run " + want)
+}
+
+// renewed waits until every instance of a host has the host's image and runner.
+func (l *look) renewed(why string) verdict {
 	var stale []Left
-	for _, i := range h.Left {
+	for _, i := range l.host.Left {
 		if i.Stale {
 			stale = append(stale, i)
 		}
 	}
 	if len(stale) == 0 {
-		return verdict{next: cluster.StepSteady, why: "its instances run " + want}
+		return verdict{next: cluster.StepSteady, why: why}
 	}
 	waiting, stuck := l.moving(stale, "was not replaced on")
 	if stuck != "" {
@@ -79,14 +84,15 @@ func (l *look) replaced() verdict {
 	return verdict{waiting: waiting}
 }
 
-// released waits until the host is there as the release.
+// released waits until the host is there as the release, and all its instances
+// have the release's runner.
 func (l *look) released() verdict {
 	h, r, want := l.host, l.report(), target(l.cycle.Order)
 	switch {
 	case r.State == cluster.OrderFailed:
 		return failed("%s cannot become %s: %s", h.Name, want, r.Error)
 	case r.State == cluster.OrderDone && h.has(l.cycle.Kind) == want:
-		return verdict{next: cluster.StepSteady, why: "it is " + want}
+		return l.renewed("it is " + want)
 	case !l.over(l.gate.Back):
 		return verdict{}
 	case h.Presence == nil:

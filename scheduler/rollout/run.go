@@ -98,7 +98,7 @@ func (m *machine) first(r *Rollout) Decision {
 	for _, name := range hosts {
 		st.Hosts[name] = cluster.HostOutcome{State: cluster.HostWaiting}
 	}
-	st.Below = slices.Sorted(maps.Keys(m.Below))
+	st.Below, st.Failed = slices.Sorted(maps.Keys(m.Below)), m.counted()
 	m.busy = r.ID
 	return m.writes(r, st, fmt.Sprintf("rollout %s begins with %d hosts", r.ID, len(hosts)))
 }

@@ -71,6 +71,6 @@ func (m *machine) stands(r *Rollout, phase, reason string) Decision {
 
 func (m *machine) writes(r *Rollout, st cluster.RolloutStatus, why string) Decision {
 	return Decision{Ops: []etcd.Op{
-		etcd.Unchanged(cluster.RolloutKey(r.ID), r.Revision), etcd.Put(cluster.RolloutStatusKey(r.ID), marshalled(st)),
+		etcd.Unchanged(cluster.RolloutKey(r.ID), r.Revision), m.put(r.ID, st),
 	}, Why: why}
 }

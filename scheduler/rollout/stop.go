@@ -91,7 +91,7 @@ func (l *look) outcome(state, reason string, change func(*cluster.RolloutStatus)
 	if change != nil {
 		change(&st)
 	}
-	return []etcd.Op{etcd.Put(cluster.RolloutStatusKey(l.rollout.ID), marshalled(st))}
+	return []etcd.Op{l.put(l.rollout.ID, st)}
 }
 
 func copyOf(st *cluster.RolloutStatus) cluster.RolloutStatus {

@@ -23,6 +23,9 @@ func rebooted(r *rig) {
 		if h.Boot == boots[h.Name] {
 			r.t.Errorf("host %s has not been rebooted", h.Name)
 		}
+		if f, known := status.Failed[h.Name]; !known || f.Requests > 0 {
+			r.t.Errorf("the rollout says that %d requests failed at host %s (known: %v)", f.Requests, h.Name, known)
+		}
 		r.t.Logf("host %s took %s", h.Name, status.Hosts[h.Name].Took.Round(100*time.Millisecond))
 	}
 	r.awaitServing("pair", 2)

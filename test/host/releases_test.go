@@ -16,6 +16,17 @@ import (
 // it among the artifacts, and returns its digest.
 func (c *Fleet) release(broken bool) string {
 	c.t.Helper()
+	return c.releaseOf(func(_ string, data []byte) []byte {
+		if broken {
+			data = []byte("no program")
+		}
+		return append(data, '\n')
+	})
+}
+
+// releaseOf does the same by what change makes of each binary.
+func (c *Fleet) releaseOf(change func(name string, data []byte) []byte) string {
+	c.t.Helper()
 	must := func(err error) {
 		c.t.Helper()
 		if err != nil {
@@ -26,10 +37,7 @@ func (c *Fleet) release(broken bool) string {
 	for _, name := range cluster.Binaries {
 		data, err := os.ReadFile(c.File("artifacts/" + name))
 		must(err)
-		if broken {
-			data = []byte("no program")
-		}
-		must(os.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o755))
+		must(os.WriteFile(filepath.Join(dir, name), change(name, data), 0o755))
 	}
 	must(os.Link(c.File("artifacts/image.tar"), filepath.Join(dir, "image.tar")))
 	var packed struct{ Release string }

@@ -27,7 +27,9 @@ import (
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
 	"bulkhead/internal/etcd/etcdtest"
+	"bulkhead/internal/frames"
 	"bulkhead/internal/frames/framestest"
+	"bulkhead/internal/tally"
 	"bulkhead/units"
 )
 
@@ -337,5 +339,28 @@ func TestProxyThatIsRestartedLosesNoRequestOfOtherHosts(t *testing.T) {
 	states, err := h2.supervisor.States(t.Context(), "bulkhead-proxy")
 	if err != nil || !slices.ContainsFunc(states, func(s units.State) bool { return s.Name == units.ProxyService && s.Up() }) {
 		t.Errorf("units are %v %v", states, err)
+	}
+}
+
+func TestWhatAJailedProxyFailedIsCountedBeyondItsEnd(t *testing.T) {
+	r := newRig(t, "h1")
+	h := r.start("h1")
+	r.place(h, "acme.0", func(x *framestest.Exchange) { x.Reset(frames.CodeGone, "its runner is ending") })
+	c, want := r.client(h, h.http), int64(0)
+	for range 2 {
+		for status := 404; status == 404; {
+			resp, got := post(t, c, "http://any/acme/x", "body")
+			if status = resp.StatusCode; status != 404 && (status != 503 || !strings.Contains(got, "instance_gone")) {
+				t.Fatalf("got %d %s", status, got)
+			}
+		}
+		want++
+		if err := h.supervisor.Restart(t.Context(), units.ProxyService); err != nil {
+			t.Fatal(err)
+		}
+		// It is root that reads, outside of the jail.
+		if n, err := tally.Read(filepath.Join(h.state, "failures")); n != want || err != nil {
+			t.Errorf("%d are counted (%v), want %d", n, err, want)
+		}
 	}
 }

@@ -92,7 +92,8 @@ func describe(t *seen) string {
 // end waits until all is as it must be with nothing broken, and says what is
 // not in the end; then, that nothing more is decided.
 func (w *world) end() {
-	calm := calm * time.Duration(max(1, w.size.hosts/12)) // rollouts go one by one
+	// Rollouts go one after the other, and host by host.
+	calm := calm + time.Duration(len(w.rollouts)*w.size.hosts)*time.Minute/2
 	deadline := time.Now().Add(calm)
 	var left []string
 	for {

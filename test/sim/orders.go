@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,7 @@ func (a *agent) present() {
 	value, _ := json.Marshal(cluster.Host{
 		Name: a.name, Capacity: a.capacity, Cores: a.capacity.CPU, Labels: a.labels, Init: "systemd",
 		Image: orElse(a.soft.image, "sha256:image"), Versions: map[string]string{cluster.Release: orElse(a.soft.release, "sha256:release")}, Boot: fmt.Sprint(a.boots), Member: a.member,
-		Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/opt/runner"}, ProxyGID: 1, Address: a.name + ":8443", Since: a.since,
+		Paths: cluster.Paths{Run: "/run/bulkhead", State: "/var/lib/bulkhead", Runner: "/opt/runner-" + strings.TrimPrefix(orElse(a.soft.release, "sha256:release"), "sha256:")}, ProxyGID: 1, Address: a.name + ":8443", Since: a.since,
 	})
 	a.presence.Set(cluster.HostKey(a.name), value)
 }
