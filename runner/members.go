@@ -82,7 +82,7 @@ func (m *moment) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("want a number of seconds since 1970, at most 2^40, not %g", *seconds)
 	}
 	whole, fraction := math.Modf(*seconds)
-	m.at = jwt.NewNumericDate(time.Unix(int64(whole), int64(fraction*1e9)))
+	m.at = &jwt.NumericDate{Time: time.Unix(int64(whole), int64(fraction*1e9))}
 	return nil
 }
 
