@@ -80,6 +80,8 @@ func (r *reader) material(path string, k Key) {
 	case k.Alg == "HS256" && len(k.Secret) < MinSecret:
 		r.wrong(path+".secret", fmt.Sprintf("is %d bytes long", len(k.Secret)),
 			fmt.Sprintf("want at least %d random ones, as from: openssl rand -base64 %d", MinSecret, MinSecret))
+	case k.Alg == "HS256" && strings.Contains(k.Secret, "-----BEGIN "):
+		r.wrong(path+".secret", "is a PEM block, as of a public key, which is no secret", "want random bytes, as from: openssl rand -base64 32")
 	case k.Alg == "HS256":
 	case k.Secret != "":
 		r.wrong(path+".secret", "does not belong to an "+k.Alg+" key", "want public only: the cluster needs no secret of yours")
@@ -122,6 +124,9 @@ func fits(alg string, key any) error {
 		if alg == "RS256" && k.N.BitLen() < minRSA {
 			return fmt.Errorf("is an RSA key of %d bits, fewer than %d", k.N.BitLen(), minRSA)
 		}
+		if alg == "RS256" && (k.E < 3 || k.E%2 == 0) {
+			return fmt.Errorf("is an RSA key with the exponent %d, for which signatures can be forged: want an odd one of at least 3, like 65537", k.E)
+		}
 		return match(alg, "RS256", "an RSA key")
 	case *ecdsa.PublicKey:
 		if alg == "ES256" && k.Curve != elliptic.P256() {
@@ -129,6 +134,9 @@ func fits(alg string, key any) error {
 		}
 		return match(alg, "ES256", "an EC key")
 	case ed25519.PublicKey:
+		if alg == "EdDSA" && smallOrder(k) {
+			return errors.New("is an Ed25519 key of small order, for which anybody can sign")
+		}
 		return match(alg, "EdDSA", "an Ed25519 key")
 	default:
 		return errors.New("is a public key of a kind we don't take")

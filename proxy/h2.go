@@ -109,8 +109,8 @@ func (x *exchange2) serve() error {
 
 // begin sends the request to an instance.
 func (x *exchange2) begin(path, authority []byte) *refusal {
-	if len(authority) > maxHost {
-		return refuse(400, "bad_request", "the host has %d bytes, at most %d", len(authority), maxHost)
+	if refusal := checkAuthority(authority); refusal != nil {
+		return refusal
 	}
 	route, refusal := ParseRoute(path, authority, x.p.opts.Domain)
 	if refusal != nil {

@@ -8,6 +8,9 @@ import (
 	"bulkhead/internal/frames"
 )
 
+// RFC 9113, section 8.1.1. Of a body that does not come net/http says nothing.
+var wrongLength = refuse(400, "bad_request", "content-length is not the length of the body")
+
 // encode2 makes a REQUEST of what came over HTTP/2.
 func (h *head) encode2(r *http.Request, rec *record, route Route, path, authority []byte) (frames.Request, *refusal) {
 	h.upgrade = false
@@ -22,6 +25,9 @@ func (h *head) encode2(r *http.Request, rec *record, route Route, path, authorit
 	}
 	for name, values := range r.Header {
 		lower := bytes.ToLower([]byte(name))
+		if string(lower) == "content-length" && values[0] != strconv.FormatInt(r.ContentLength, 10) {
+			return frames.Request{}, wrongLength
+		}
 		if stopsHere(lower) || string(lower) == "content-length" || string(lower) == "host" {
 			continue
 		}

@@ -77,8 +77,14 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string,
 	var listed [][]byte // what Connection headers name, of several too
 	length, coding := false, false
 	var upgrade wish
+	if refusal := checkLines(ctx.Request.Header.RawHeaders()); refusal != nil {
+		return refusal
+	}
 	out := frames.AppendHeaderCount(h.headers[:0])
 	for name, value := range ctx.Request.Header.AllInOrder() {
+		if !isToken(name) {
+			return badName
+		}
 		if len(name) > 255 || len(out)+len(name)+len(value) > maxHeader {
 			return tooBig
 		}
@@ -90,7 +96,9 @@ func (h *head) copyHeaders(ctx *fasthttp.RequestCtx, rec *record, scheme string,
 		case "content-length":
 			length = true
 		case "transfer-encoding":
-			coding = true
+			if coding = true; !bytes.EqualFold(value, []byte("chunked")) {
+				return badCoding
+			}
 		case "connection":
 			listed = appendOptions(listed, value, &upgrade)
 		case "upgrade":

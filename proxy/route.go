@@ -25,10 +25,10 @@ type Route struct {
 // Names are compared as they stand: a percent sign in one is no escape but an
 // error, so what is routed on is what everyone behind sees.
 func ParseRoute(target, host []byte, domain string) (Route, *refusal) {
-	path := target
-	if i := bytes.IndexAny(path, "?#"); i >= 0 {
-		path = path[:i]
+	if bytes.IndexByte(target, '#') >= 0 {
+		return Route{}, refuse(400, "bad_target", "the request's target has a #, which stays with the client (RFC 9112, section 3.2)")
 	}
+	path, _, _ := bytes.Cut(target, []byte("?"))
 	if len(path) == 0 || path[0] != '/' {
 		return Route{}, refuse(400, "bad_target", "the request's target must begin with a slash")
 	}
@@ -75,7 +75,8 @@ func tenantOfHost(host, domain string) (string, bool) {
 		return "", false
 	}
 	host, _, _ = strings.Cut(host, ":")
-	tenant, ok := strings.CutSuffix(strings.ToLower(host), "."+domain)
+	host = strings.TrimSuffix(strings.ToLower(host), ".") // the same name, and of the root
+	tenant, ok := strings.CutSuffix(host, "."+domain)
 	return tenant, ok && tenant != "" && !strings.Contains(tenant, ".")
 }
 

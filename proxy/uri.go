@@ -17,17 +17,30 @@ func splitTarget(target, host []byte) (path, authority []byte, r *refusal) {
 			end = len(rest)
 		}
 		authority, path = rest[:end], rest[end:]
-		if len(authority) == 0 || bytes.IndexByte(authority, '@') >= 0 {
-			return nil, nil, refuse(400, "bad_target", "a target in absolute form must name a host, and nothing before it")
+		if len(authority) == 0 {
+			return nil, nil, refuse(400, "bad_target", "a target in absolute form must name a host")
 		}
 		if len(path) == 0 || path[0] != '/' {
 			path = append([]byte("/"), path...)
 		}
 	}
-	if len(authority) > maxHost {
-		return nil, nil, refuse(400, "bad_request", "the host has %d bytes, at most %d", len(authority), maxHost)
+	for _, named := range [][]byte{authority, host} {
+		if r := checkAuthority(named); r != nil {
+			return nil, nil, r
+		}
 	}
 	return path, authority, nil
+}
+
+// checkAuthority refuses what is no host and port.
+func checkAuthority(authority []byte) *refusal {
+	switch {
+	case len(authority) > maxHost:
+		return refuse(400, "bad_request", "the host has %d bytes, at most %d", len(authority), maxHost)
+	case bytes.IndexByte(authority, '@') >= 0:
+		return refuse(400, "bad_target", "the host must have nothing before it: no user, no @")
+	}
+	return nil
 }
 
 // cutScheme returns what follows http:// or https://, if one is there.
@@ -47,20 +60,21 @@ func cutScheme(target []byte) (rest []byte, absolute bool) {
 // 17.
 const maxMethod = 32
 
-// checkMethod refuses what is no method (RFC 9110, section 9.1).
+// checkMethod refuses what is no method (RFC 9110, section 9.1), and CONNECT:
+// who is answered 200 to that takes all that follows for a tunnel's.
 func checkMethod(method []byte) *refusal {
-	if len(method) == 0 || len(method) > maxMethod {
+	switch {
+	case len(method) > maxMethod || !isToken(method):
 		return methodUnknown
-	}
-	for _, c := range method {
-		if !tokenBytes[c] {
-			return methodUnknown
-		}
+	case string(method) == "CONNECT":
+		return noTunnels
 	}
 	return nil
 }
 
 var methodUnknown = refuse(501, "method_unknown", "the method must be a token of at most %d characters", maxMethod)
+
+var noTunnels = refuse(501, "method_unknown", "there are no tunnels here: CONNECT is not served")
 
 // tokenBytes are the characters of a token (RFC 9110, section 5.6.2).
 var tokenBytes = func() (t [256]bool) {

@@ -15,14 +15,29 @@ import (
 
 // claims are those that are looked at (docs/tokens.md).
 type claims struct {
-	Ten    *names          `json:"ten"`
-	Name   *names          `json:"jtn"`
-	Names  *names          `json:"jtnm"`
-	Params json.RawMessage `json:"pctx"`
-	Code   any             `json:"code"`
-	URL    any             `json:"url"`
-	Limits *tokenLimits    `json:"limits"`
-	jwt.RegisteredClaims
+	Ten                  *names
+	Name                 *names
+	Names                *names
+	Params               json.RawMessage
+	Code                 any
+	URL                  any
+	Limits               *tokenLimits
+	jwt.RegisteredClaims // of which exp, nbf, iat and jti are looked at
+}
+
+// UnmarshalJSON reads claims by their exact names, each once.
+func (c *claims) UnmarshalJSON(b []byte) error {
+	all, err := members(b)
+	if err != nil {
+		return err
+	}
+	var exp, nbf, iat moment
+	err = take(all, map[string]any{
+		"ten": &c.Ten, "jtn": &c.Name, "jtnm": &c.Names, "pctx": &c.Params, "code": &c.Code, "url": &c.URL, "limits": &c.Limits,
+		"exp": &exp, "nbf": &nbf, "iat": &iat, "jti": &c.ID,
+	})
+	c.ExpiresAt, c.NotBefore, c.IssuedAt = exp.at, nbf.at, iat.at
+	return err
 }
 
 // functions joins jtn and jtnm; nil when neither narrows the token.

@@ -142,12 +142,16 @@ func (g *Gate) verify(token string) (*Grant, *Refusal) {
 // of its algorithm. The key's own algorithm decides, never the token's.
 func (g *Gate) keysFor(t *jwt.Token) (any, error) {
 	alg := t.Method.Alg()
-	if t.Header["crit"] != nil {
+	if refusal := checkHeader(t); refusal != nil {
+		return nil, refusal
+	}
+	if _, has := t.Header["crit"]; has {
 		return nil, refuse(403, causeNotSupported, "the token's header has %q, which names nothing that is understood here", "crit")
 	}
 	kid, has := t.Header["kid"]
 	if has {
-		k, ok := g.keys[fmt.Sprint(kid)]
+		name, _ := kid.(string) // no key's name is empty
+		k, ok := g.keys[name]
 		switch {
 		case !ok:
 			return nil, refuse(403, causeForeign, "the token was not issued by tenant %q: it has no key %.64q", g.tenant, fmt.Sprint(kid))

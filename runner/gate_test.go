@@ -8,7 +8,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -250,12 +252,38 @@ func FuzzCheck(f *testing.F) {
 	good := sign(f, keys["hs"], nil, m{"ten": "acme", "exp": at(time.Hour)})
 	f.Add(good)
 	f.Add(cutSignature(good))
+	parts := strings.Split(string(good), ".")
+	for _, header := range []string{`{"alg":"none"}`, `{"alg":"HS256","alg":"HS256"}`, `{"alg":"HS256","crit":null}`, `{"alg":"ES256","kid":"es"}`, `null`, `[]`, ``} {
+		f.Add([]byte(base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "." + parts[2]))
+	}
+	for _, claims := range []string{`{"ten":"acme","ten":"acme","exp":1}`, `{"exp":1e300}`, `{"exp":"1"}`, `null`, `{}{}`, `{"ten":"/(/"}`} {
+		f.Add([]byte(parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + "." + parts[2]))
+	}
+	f.Add([]byte(string(good) + "="))
+	f.Add([]byte(string(good) + ".."))
 	f.Fuzz(func(t *testing.T, token []byte) {
 		if string(token) == string(good) {
 			return
 		}
 		if _, refusal := gate.Check(token, now); refusal == nil {
 			t.Fatalf("accepted %q", token)
+		}
+	})
+}
+
+// Whatever members takes, encoding/json takes too, and finds no other names.
+func FuzzMembers(f *testing.F) {
+	for _, text := range []string{`{}`, `{"a":1,"a":2}`, `{"a":1,"A":2}`, `{"\u0061":1,"a":2}`, `{"a":{"b":[1]}}`, `null`, `{"a":1}{}`, `{"a":1,}`, `{"a" 1}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all, err := members(text)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(text, &want); err != nil || !maps.EqualFunc(all, want, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
+			t.Fatalf("%q: got %q, encoding/json has %q %v", text, all, want, err)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 // with inQuery in the target's key parameter.
 func bearer(req frames.Request) (token []byte, inQuery bool) {
 	if auth := req.Headers.Get("authorization"); len(auth) > 7 && strings.EqualFold(string(auth[:7]), "bearer ") {
-		return bytes.TrimSpace(auth[7:]), false
+		return bytes.Trim(auth[7:], " \t"), false
 	}
 	_, query, ok := bytes.Cut(req.Target, []byte("?"))
 	if !ok || !bytes.Contains(query, []byte("key=")) {

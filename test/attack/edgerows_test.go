@@ -1,0 +1,240 @@
+package attack
+
+import (
+	"fmt"
+	"strings"
+)
+
+// edgeAttack is bytes that a client sends. Unless it stands alone, because what
+// follows would be a part of it, a neighbour's request is sent right behind.
+type edgeAttack struct {
+	attack string
+	raw    string
+	want   string
+	alone  bool
+}
+
+// edge makes the attacks: own is a header line with a sound token.
+func (s *site) edgeAttacks() []edgeAttack {
+	own := "Authorization: Bearer " + token(header, good, hs(acmeSecret)) + "\r\n"
+	const smuggled = "GET /acme/echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+	const inChunk = "0\r\n\r\n" + smuggled
+	post := func(lines, body string) string {
+		return "POST /acme/echo/x HTTP/1.1\r\nHost: x\r\n" + own + lines + "\r\n" + body
+	}
+	get := func(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: x\r\n" + own + "\r\n" }
+	with := func(lines string) string { return "GET /acme/echo/x HTTP/1.1\r\nHost: x\r\n" + own + lines + "\r\n" }
+	host := func(hosts string) string { return "GET /acme/echo/x HTTP/1.1\r\n" + hosts + own + "\r\n" }
+	method := func(m string) string { return m + " /acme/echo/x HTTP/1.1\r\nHost: x\r\n" + own + "\r\n" }
+	length := func(v string) string { return post("Content-Length: "+v+"\r\n", "abcd") }
+	coding := func(line string) string { return post(line+"\r\n", "4\r\nabcd\r\n0\r\n\r\n") }
+	chunks := func(body string) string { return post("Transfer-Encoding: chunked\r\n", body) }
+	clte := fmt.Sprintf("Content-Length: %d\r\n", len(inChunk))
+	return []edgeAttack{
+		{"sound requests, for comparison: GET", get("/acme/echo/x"), "200; the request behind it is answered", false},
+		{"sound: with Content-Length", length("4"), "200; the request behind it is answered", false},
+		{"sound: in chunks", chunks("4\r\nabcd\r\n0\r\n\r\n"), "200; the request behind it is answered", false},
+
+		{"CL.TE: a request behind the last chunk, within Content-Length", post(clte+"Transfer-Encoding: chunked\r\n", inChunk), "400 bad_request; closed", false},
+		{"TE.CL: the same, Transfer-Encoding first", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "2d\r\n"+smuggled+"\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"CL.0: Content-Length with GET, the body a request", "GET /acme/echo/x HTTP/1.1\r\nHost: x\r\n" + own + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(smuggled)) + smuggled, "200; the request behind it is answered", false},
+		{"TE.TE: `Transfer-Encoding : chunked`", coding("Transfer-Encoding : chunked"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: xchunked`", coding("Transfer-Encoding: xchunked"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding:<tab>chunked`: sound", coding("Transfer-Encoding:\tchunked"), "200; the request behind it is answered", false},
+		{"TE.TE: `Transfer-Encoding: chunked<VT>`", coding("Transfer-Encoding: chunked\v"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: \"chunked\"`", coding("Transfer-Encoding: \"chunked\""), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: ,chunked`", coding("Transfer-Encoding: ,chunked"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: chunked, identity`", coding("Transfer-Encoding: chunked, identity"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: gzip, chunked`", coding("Transfer-Encoding: gzip, chunked"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: identity` with Content-Length", post("Transfer-Encoding: identity\r\nContent-Length: 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer-Encoding: identity` alone", post("Transfer-Encoding: identity\r\n", "4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"TE.TE: twice, chunked and identity", coding("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"), "400 bad_request; closed", false},
+		{"TE.TE: twice, identity and chunked", coding("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"), "400 bad_request; closed", false},
+		{"TE.TE: twice, both chunked", coding("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), "400 bad_request; closed", false},
+		{"TE.TE: empty, with Content-Length", post("Transfer-Encoding:\r\nContent-Length: 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"TE.TE: `Transfer_Encoding: chunked` with Content-Length: another header", post("Transfer_Encoding: chunked\r\nContent-Length: 4\r\n", "abcd"), "200; the request behind it is answered", false},
+		{"TE.TE: behind a bare LF in another header's value", post("X: y\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"TE.TE: behind a bare CR in another header's value", post("X: y\rTransfer-Encoding: chunked\r\nContent-Length: 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"TE.TE: folded, `Transfer-Encoding:<CRLF> chunked`", coding("Transfer-Encoding:\r\n chunked"), "400 bad_request; closed", false},
+		{"Transfer-Encoding over HTTP/1.0", "POST /acme/echo/x HTTP/1.0\r\nHost: x\r\n" + own + "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n", "400 bad_request; closed", false},
+		{"`Connection: Transfer-Encoding`, so that it is dropped on the way", coding("Transfer-Encoding: chunked\r\nConnection: Transfer-Encoding"), "200; the request behind it is answered", false},
+		{"`Connection: Content-Length`", post("Content-Length: 4\r\nConnection: Content-Length\r\n", "abcd"), "200; the request behind it is answered", false},
+		{"`Connection: Authorization`, so that the token is dropped", with("Connection: Authorization\r\n"), "401 token_missing; the request behind it is answered", false},
+
+		{"two Content-Lengths that differ", post("Content-Length: 4\r\nContent-Length: 5\r\n", "abcd"), "400 bad_request; closed", false},
+		{"two Content-Lengths that agree", post("Content-Length: 4\r\nContent-Length: 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"`Content-Length: 4, 4`", length("4, 4"), "400 bad_request; closed", false},
+		{"`Content-Length: +4`", length("+4"), "400 bad_request; closed", false},
+		{"`Content-Length: -4`", length("-4"), "400 bad_request; closed", false},
+		{"`Content-Length: 0x4`", length("0x4"), "400 bad_request; closed", false},
+		{"`Content-Length: 4 0`", length("4 0"), "400 bad_request; closed", false},
+		{"`Content-Length: 4.0`", length("4.0"), "400 bad_request; closed", false},
+		{"`Content-Length: 04`: digits (RFC 9110, section 8.6)", length("04"), "200; the request behind it is answered", false},
+		{"`Content-Length:` and nothing", length(""), "400 bad_request; closed", false},
+		{"`Content-Length` with a tab and spaces around: sound", length(" \t4 "), "200; the request behind it is answered", false},
+		{"Content-Length of 2^64 + 4", length("18446744073709551620"), "400 bad_request; closed", false},
+		{"Content-Length of 2^63", length("9223372036854775808"), "400 bad_request; closed", false},
+		{"`Content-Length : 4`", post("Content-Length : 4\r\n", "abcd"), "400 bad_request; closed", false},
+		{"`Content_Length` beside none", post("Content_Length: 4\r\n", ""), "200; the request behind it is answered", false},
+
+		{"obs-fold: a header goes on in the next line", with("X: a\r\n b\r\n"), "400 bad_request; closed", false},
+		{"a space before the first header", "GET /acme/echo/x HTTP/1.1\r\n Host: x\r\n" + own + "\r\n", "400 bad_request; closed", false},
+		{"lines that end in LF alone", strings.ReplaceAll(get("/acme/echo/x"), "\r\n", "\n"), "400 bad_request; closed", false},
+		{"lines that end in CR alone", strings.ReplaceAll(get("/acme/echo/x"), "\r\n", "\r"), "400 bad_request; closed", false},
+		{"one header's line ends in LF alone", with("X: a\nY: b\r\n"), "400 bad_request; closed", false},
+		{"a bare CR in a header", with("X: a\rb\r\n"), "400 bad_request; closed", false},
+		{"a NUL in a header's value", with("X: a\x00b\r\n"), "400 bad_request; closed", false},
+		{"a NUL in a header's name", with("X\x00: a\r\n"), "400 bad_request; closed", false},
+		{"a header without a colon", with("X\r\n"), "400 bad_request; closed", false},
+		{"a header without a name", with(": x\r\n"), "400 bad_request; closed", false},
+		{"a header's name with a space", with("X Y: a\r\n"), "400 bad_request; closed", false},
+		{"a header's name with letters that are no ASCII", with("Ünï: a\r\n"), "400 bad_request; closed", false},
+		{"a CRLF before the request: skipped (RFC 9112, section 2.2)", "\r\n" + get("/acme/echo/x"), "200; the request behind it is answered", false},
+		{"`%0d%0a` in the target: stays as it is", get("/acme/echo/%0d%0aX-A:%201"), "200; the request behind it is answered", false},
+
+		{"chunk size `-4`", chunks("-4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size `0x4`", chunks("0x4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size `+4`", chunks("+4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size with a space before it", chunks(" 4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size with a space behind it", chunks("4 \r\nabcd\r\n0\r\n\r\n"), "200; the request behind it is answered", false},
+		{"chunk size empty", chunks("\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size no hex", chunks("xyz\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size of 17 digits, which wraps to 4", chunks("10000000000000004\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk size of 1000 zeros and 4", chunks(strings.Repeat("0", 1000) + "4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk longer than its size", chunks("4\r\nabcdefgh\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk shorter than its size, which swallows the next one's", chunks("6\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk's data end in LF alone", chunks("4\r\nabcd\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk's size ends in LF alone", chunks("4\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk extension: ignored", chunks("4;a=b\r\nabcd\r\n0;c\r\n\r\n"), "200; the request behind it is answered", false},
+		{"chunk extension with LF, a size behind it", chunks("4;a\n4\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk extension with a bare CR", chunks("4;a\rb\r\nabcd\r\n0\r\n\r\n"), "400 bad_request; closed", false},
+		{"chunk extension of 1 MiB", chunks("4;" + strings.Repeat("a", 1<<20) + "\r\nabcd\r\n0\r\n\r\n"), "200; the request behind it is answered", false},
+		{"10,000 chunks of a byte", chunks(strings.Repeat("1\r\na\r\n", 10_000) + "0\r\n\r\n"), "200; the request behind it is answered", false},
+		{"a last chunk that does not end", chunks("4\r\nabcd\r\n0\r\n"), "408 body_cut_short; closed", true},
+		{"trailers that would be framing, host or token", chunks("4\r\nabcd\r\n0\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nHost: y\r\nAuthorization: Bearer y\r\n\r\n"), "400 bad_request; closed", false},
+		{"a trailer that is a request's line", chunks("4\r\nabcd\r\n0\r\n" + smuggled), "400 bad_request; closed", false},
+		{"trailers of 1 MiB", chunks("4\r\nabcd\r\n0\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), "400 bad_request; closed", false},
+
+		{"header bomb: 5000 headers in 30 KiB: no limit is crossed", with(strings.Repeat("a: \r\n", 5000)), "200; the request behind it is answered", false},
+		{"header bomb: one of 33 KiB", with("X: " + strings.Repeat("a", 33<<10) + "\r\n"), "431 headers_too_large; closed", false},
+		{"header bomb: 1 MiB", with(strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 1000)), "431 headers_too_large; closed", false},
+		{"header bomb: a name of 256 bytes", with(strings.Repeat("n", 256) + ": a\r\n"), "431 headers_too_large; the request behind it is answered", false},
+		{"cookie bomb: 5000 cookies in 33 KiB", with("Cookie: " + strings.Repeat("a=b; ", 6800) + "\r\n"), "431 headers_too_large; closed", false},
+		{"a target of 33 KiB", get("/acme/echo/" + strings.Repeat("a", 33<<10)), "431 headers_too_large; closed", false},
+		{"a target of 24 KiB: no limit is crossed", get("/acme/echo/" + strings.Repeat("a", 24<<10)), "200; the request behind it is answered", false},
+
+		{"a body over limits.body", post("Content-Length: 100000\r\n", strings.Repeat("x", 100_000)), "413 body_too_large; closed", true},
+		{"a body over limits.body that never comes", post("Content-Length: 100000\r\n", ""), "400 bad_request; closed", true},
+		{"a body of 8 EiB", post("Content-Length: 9223372036854775807\r\n", "abcd"), "400 bad_request; closed", true},
+		{"an endless body in chunks", chunks(strings.Repeat("400\r\n"+strings.Repeat("x", 1024)+"\r\n", 4000)), "413 body_too_large; closed", true},
+		{"a body that ends early", post("Content-Length: 10\r\n", "abcd"), "400 bad_request; closed", true},
+		{"a request behind a body that is refused unread", "POST /acme/none HTTP/1.1\r\nHost: x\r\n" + own + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(smuggled)) + smuggled, "404 function_unknown; the request behind it is answered", false},
+		{"a request in place of a large body, without a token", "POST /acme/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + smuggled, "400 bad_request; closed", true},
+
+		{"no Host", host(""), "400 bad_request; closed", false},
+		{"Host empty", host("Host:\r\n"), "400 bad_request; closed", false},
+		{"two Hosts", host("Host: x\r\nHost: globex.example.org\r\n"), "400 bad_request; closed", false},
+		{"two Hosts that agree", host("Host: x\r\nHost: x\r\n"), "400 bad_request; closed", false},
+		{"Host of another tenant with this one's token", host("Host: globex.example.org\r\n"), "403 token_foreign; the request behind it is answered", false},
+		{"`HOST` in capitals, with a port, of this tenant", "GET /echo HTTP/1.1\r\nHOST: ACME.Example.ORG:8080\r\n" + own + "\r\n", "200; the request behind it is answered", false},
+		{"Host with a final dot: the same domain", "GET /echo HTTP/1.1\r\nHost: acme.example.org.\r\n" + own + "\r\n", "200; the request behind it is answered", false},
+		{"Host with userinfo", host("Host: acme.example.org@globex.example.org\r\n"), "400 bad_target; closed", false},
+		{"Host with a path", host("Host: acme.example.org/globex/hi\r\n"), "400 bad_request; closed", false},
+		{"Host with a space", host("Host: acme.example.org globex.example.org\r\n"), "400 bad_request; closed", false},
+		{"Host with a comma", host("Host: acme.example.org, globex.example.org\r\n"), "400 bad_request; closed", false},
+		{"Host a name below a tenant's", host("Host: x.acme.example.org\r\n"), "200; the request behind it is answered", false},
+		{"Host the domain alone", host("Host: .example.org\r\n"), "200; the request behind it is answered", false},
+		{"Host IPv6", host("Host: [::1]:80\r\n"), "200; the request behind it is answered", false},
+		{"Host IPv6 that does not close", host("Host: [::1\r\n"), "400 bad_request; closed", false},
+		{"Host of over 1 KiB", host("Host: " + strings.Repeat("h", 1025) + "\r\n"), "400 bad_request; closed", false},
+		{"absolute form names another tenant than Host: the target's counts", "GET http://globex.example.org/echo HTTP/1.1\r\nHost: acme.example.org\r\n" + own + "\r\n", "403 token_foreign; the request behind it is answered", false},
+		{"absolute form with userinfo", "GET http://acme@globex.example.org/echo HTTP/1.1\r\nHost: x\r\n" + own + "\r\n", "400 bad_target; closed", false},
+		{"absolute form of another scheme", "GET file:///etc/passwd HTTP/1.1\r\nHost: x\r\n" + own + "\r\n", "400 bad_target; closed", false},
+		{"`X-Forwarded-Host`, `X-Original-URL`, `X-Rewrite-URL` of another tenant: not looked at", with("X-Forwarded-Host: globex.example.org\r\nX-Original-URL: /globex/hi\r\nX-Rewrite-URL: /globex/hi\r\n"), "200; the request behind it is answered", false},
+
+		{"`/../` to another tenant: stays the function's own path", get("/acme/echo/../../globex/hi"), "200; the request behind it is answered", false},
+		{"`/%2e%2e/` to another tenant: likewise", get("/acme/echo/%2e%2e/%2e%2e/globex/hi"), "200; the request behind it is answered", false},
+		{"`/../` before the tenant", get("/../acme/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"`..` as the tenant of the API", get("/api/run/../acme/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"`..` as the function", get("/acme/.."), "404 function_unknown; the request behind it is answered", false},
+		{"`%2e%2e` as the function", get("/acme/%2e%2e"), "404 function_unknown; the request behind it is answered", false},
+		{"an encoded slash in the function", get("/acme/..%2fglobex%2fhi"), "404 function_unknown; the request behind it is answered", false},
+		{"an encoded letter in the tenant", get("/%61cme/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"an encoded letter in the function", get("/acme/%65cho"), "404 function_unknown; the request behind it is answered", false},
+		{"an encoded NUL behind the function", get("/acme/echo%00.js"), "404 function_unknown; the request behind it is answered", false},
+		{"a NUL behind the function", get("/acme/echo\x00"), "400 bad_request; closed", false},
+		{"a backslash for a slash", get("/acme\\echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"`//` before the tenant", get("//acme/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"`//` before the function", get("/acme//echo"), "404 function_unknown; the request behind it is answered", false},
+		{"`;params` behind the tenant", get("/acme;x=1/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"`;params` behind the function", get("/acme/echo;x=1"), "404 function_unknown; the request behind it is answered", false},
+		{"a capital in the tenant", get("/Acme/echo"), "404 tenant_unknown; the request behind it is answered", false},
+		{"overlong UTF-8 for a slash", get("/acme/..\xc0\xafecho"), "404 function_unknown; the request behind it is answered", false},
+		{"`%c0%af`", get("/acme/..%c0%afecho"), "404 function_unknown; the request behind it is answered", false},
+		{"a function's file by its ending", get("/acme/echo.js"), "404 function_unknown; the request behind it is answered", false},
+		{"a function's name of one-off code", get("/acme/~x"), "404 function_unknown; the request behind it is answered", false},
+		{"`__proto__` as the function", get("/acme/__proto__"), "404 function_unknown; the request behind it is answered", false},
+		{"`constructor` as the function", get("/acme/constructor"), "404 function_unknown; the request behind it is answered", false},
+		{"a `#` in the target", get("/acme/echo#x"), "400 bad_target; closed", false},
+		{"a space in the target", get("/acme/echo x"), "400 bad_request; closed", false},
+		{"a tab in the request's line", "GET\t/acme/echo HTTP/1.1\r\nHost: x\r\n" + own + "\r\n", "501 method_unknown; closed", false},
+		{"a target without its slash", get("acme/echo"), "400 bad_request; closed", false},
+		{"the proxy's own path by way of a tenant's", get("/acme/echo/../../-/healthz"), "200; the request behind it is answered", false},
+
+		{"TRACE: the function's to answer", method("TRACE"), "200; the request behind it is answered", false},
+		{"CONNECT", "CONNECT globex.example.org:443 HTTP/1.1\r\nHost: globex.example.org:443\r\n" + own + "\r\n", "400 bad_target; closed", false},
+		{"CONNECT to a path", method("CONNECT"), "501 method_unknown; the request behind it is answered", false},
+		{"`get`", method("get"), "200; the request behind it is answered", false},
+		{"`G{T`", method("G{T"), "501 method_unknown; closed", false},
+		{"a made-up method", method("BREW"), "200; the request behind it is answered", false},
+		{"HTTP/2's `PRI * HTTP/2.0` on the plain port", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 bad_request; closed", false},
+		{"`OPTIONS *`", "OPTIONS * HTTP/1.1\r\nHost: x\r\n" + own + "\r\n", "400 bad_target; closed", false},
+		{"`Expect: 100-continue`, the body at once", post("Expect: 100-continue\r\nContent-Length: 4\r\n", "abcd"), "200; the request behind it is answered", false},
+		{"`Expect: 100-continue` without a body", with("Expect: 100-continue\r\n"), "200; the request behind it is answered", false},
+		{"`Expect: 100-continue` with a foreign token, the body a request", "POST /acme/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(smuggled)) + smuggled, "401 token_missing; closed", false},
+		{"`Expect: something-else`", post("Expect: something-else\r\nContent-Length: 4\r\n", "abcd"), "200; the request behind it is answered", false},
+		{"`Upgrade: h2c`: not passed on", with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"), "200; the request behind it is answered", false},
+		{"`Upgrade: websocket` that the function does not take", with("Connection: Upgrade\r\nUpgrade: websocket\r\n"), "200; closed", true},
+		{"`Upgrade: websocket` with a body that is a request", "GET /acme/echo/x HTTP/1.1\r\nHost: x\r\n" + own + fmt.Sprintf("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: %d\r\n\r\n", len(smuggled)) + smuggled, "200; the request behind it is answered", false},
+
+		{"HTTP/0.9", "GET /acme/echo\r\n", "400 bad_request; closed", false},
+		{"HTTP/1.0 without keep-alive", "GET /acme/echo HTTP/1.0\r\n" + own + "\r\n", "200; closed", false},
+		{"HTTP/1.0 with keep-alive: the connection stays", "GET /acme/echo HTTP/1.0\r\nConnection: keep-alive\r\n" + own + "\r\n", "200; the request behind it is answered", false},
+		{"HTTP/1.2", "GET /acme/echo HTTP/1.2\r\nHost: x\r\n" + own + "\r\n", "200; closed", false},
+		{"HTTP/3.0", "GET /acme/echo HTTP/3.0\r\nHost: x\r\n" + own + "\r\n", "200; closed", false},
+		{"`http/1.1`", "GET /acme/echo http/1.1\r\nHost: x\r\n" + own + "\r\n", "400 bad_request; closed", false},
+		{"TLS on the plain port", "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + strings.Repeat("\x00\r\n\r\n", 30), "400 bad_request; closed", true},
+		{"a PROXY protocol's line", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + get("/acme/echo"), "400 bad_request; closed", false},
+		{"a PROXY protocol's binary header", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x0a\x00\x00\x01\x0a\x00\x00\x02\x00\x01\x00\x02" + get("/acme/echo"), "400 bad_request; closed", false},
+		{"1000 requests in one write: each is answered in its turn", strings.Repeat(get("/acme/none"), 1000), "1000 times 404 function_unknown; closed", true},
+
+		{"tenant code: a header's value with CR LF and a status line", get("/acme/split?how=value"), "500; the request behind it is answered", false},
+		{"tenant code: a header's name with CR LF", get("/acme/split?how=name"), "500; the request behind it is answered", false},
+		{"tenant code: a reason with CR LF", get("/acme/split?how=reason"), "200; the request behind it is answered", false},
+		{"tenant code: characters whose low bytes are CR and LF", get("/acme/split?how=latin"), "500; the request behind it is answered", false},
+		{"tenant code: writes to the request's socket", get("/acme/split?how=socket"), "500; the request behind it is answered", false},
+		{"tenant code: more than its content-length, an answer", get("/acme/split?how=longer"), "502 bad_answer; the request behind it is answered", false},
+		{"tenant code: less than its content-length", get("/acme/split?how=shorter"), "502 bad_answer; the request behind it is answered", false},
+
+		{"turned runner: a header's value with CR LF", get("/evil/value"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a header's value with LF alone", get("/evil/lf"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a header's value with a NUL", get("/evil/nul"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a header's name with CR LF", get("/evil/name"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a header's name with a colon", get("/evil/colon"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a header's name with a space", get("/evil/space"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: Content-Type with CR LF", get("/evil/type"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: a cookie with CR LF", get("/evil/cookie"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: Content-Length `+2`", get("/evil/plus"), "200; the request behind it is answered", false},
+		{"turned runner: Content-Length in capitals beside another", get("/evil/twice"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: Transfer-Encoding of its own: dropped", get("/evil/coding"), "200; the request behind it is answered", false},
+		{"turned runner: Content-Length 5, and an answer behind those", get("/evil/long"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: status 99", get("/evil/99"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: status 1000", get("/evil/1000"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: status 100", get("/evil/100"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: status 101 that nobody asked for", get("/evil/101"), "502 bad_answer; the request behind it is answered", false},
+		{"turned runner: status 204 with a body that is an answer", get("/evil/204"), "204; the request behind it is answered", false},
+		{"turned runner: status 304 with a body that is an answer", get("/evil/304"), "304; the request behind it is answered", false},
+		{"turned runner: HEAD's answer with a body that is an answer", "HEAD /evil/head HTTP/1.1\r\nHost: x\r\n\r\n", "200; the request behind it is answered", false},
+		{"turned runner: a trailer that is Content-Length: dropped", get("/evil/trailer"), "200; the request behind it is answered", false},
+	}
+}
