@@ -39,7 +39,7 @@ func createWith(t *testing.T, e *Engine, s cells.ContainerSpec, option ...string
 func TestCallsAreRefused(t *testing.T) {
 	e := open(t, "dockertest-calls")
 	image := dockertest.Probe(t, "calls")
-	answers := map[string]map[string]any{}
+	answers, sockets := map[string]map[string]any{}, map[string]string{}
 	for _, filter := range []string{"ours", "Docker's", "none"} {
 		s := testSpec(t, image)
 		switch filter {
@@ -54,7 +54,8 @@ func TestCallsAreRefused(t *testing.T) {
 		case "none":
 			createWith(t, e, s, "seccomp=unconfined")
 		}
-		answers[filter] = ask(t, filepath.Join(s.Dir, "control.sock"))
+		sockets[filter] = filepath.Join(s.Dir, "control.sock")
+		answers[filter] = ask(t, sockets[filter])
 	}
 	absent := map[string]bool{"clone3": true, "io_uring_setup": true, "openat2": true} // for libraries to fall back
 	passed := 0
@@ -80,7 +81,22 @@ func TestCallsAreRefused(t *testing.T) {
 			t.Errorf("%s gives %s, and is needed", name, got)
 		}
 	}
-	t.Logf("a cheap call takes %.0f ns under our filter, %.0f ns under Docker's, %.0f ns under none", answers["ours"]["cost"], answers["Docker's"]["cost"], answers["none"]["cost"])
+	logCost(t, sockets)
+}
+
+// logCost tells what a cheap call takes in each container, the best of some
+// rounds by turns. It is told and not judged: the machine does other things.
+func logCost(t *testing.T, sockets map[string]string) {
+	best := map[string]float64{}
+	for range 5 {
+		for filter, socket := range sockets {
+			cost := ask(t, socket)["cost"].(float64)
+			if was, ok := best[filter]; !ok || cost < was {
+				best[filter] = cost
+			}
+		}
+	}
+	t.Logf("a cheap call takes %.0f ns under our filter, %.0f ns under Docker's, %.0f ns under none", best["ours"], best["Docker's"], best["none"])
 }
 
 // An engine that says nothing of a filter gets no tenant.

@@ -4,7 +4,8 @@
 // refused, with an error that the code sees, and nobody is killed for it.
 //
 //	calls.go    the calls, by group, each with its reason
+//	guarded.go  those that are allowed with some arguments only
 //	profile.go  Docker's form of it
 //
-// docs/container.md says how the list was measured and how to measure it again.
+// docs/security.md ("The container") says how the list was measured and how to measure it again.
 package seccomp

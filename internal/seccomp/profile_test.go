@@ -16,7 +16,7 @@ import (
 func passing(t *testing.T, profile string) []string {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
-		t.Skip("the numbers in docs/container.md are amd64's")
+		t.Skip("the numbers in docs/security.md are amd64's")
 	}
 	machine, err := arch.GetInfo("")
 	if err != nil {
