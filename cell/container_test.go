@@ -14,10 +14,11 @@ import (
 	"github.com/docker/docker/client"
 
 	"bulkhead/images/node"
+	"bulkhead/internal/seccomp"
 )
 
 // startContainer runs the real image the way an agent does: no network, no
-// capabilities, nothing writable but /tmp. It skips without Docker.
+// capabilities, its filter of system calls, nothing writable but /tmp. It skips without Docker.
 func startContainer(t *testing.T, extra ...string) *testCell {
 	t.Helper()
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
@@ -39,8 +40,12 @@ func startContainer(t *testing.T, extra ...string) *testCell {
 	if err := os.Chown(c.dir, 400999, 400999); err != nil {
 		t.Skipf("only root can give the cell's directory to its user: %v", err)
 	}
+	filter := filepath.Join(t.TempDir(), "seccomp.json")
+	if err := os.WriteFile(filter, []byte(seccomp.Profile()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	name := "bulkhead-test-" + filepath.Base(c.dir)
-	args := append([]string{"run", "--rm", "--name", name, "--user=400999:400999", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+	args := append([]string{"run", "--rm", "--name", name, "--user=400999:400999", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--security-opt=seccomp=" + filter,
 		"--read-only", "--memory=128m", "--memory-swap=128m", "--cpus=1", "--pids-limit=64", "--network=none",
 		"--tmpfs=/tmp:size=64m,noexec,nosuid,nodev", "--volume=" + c.dir + ":/run/cell"}, append(extra, img.ID)...)
 	c.cmd = exec.Command("docker", args...)

@@ -1,6 +1,6 @@
 // Package docker runs cells as containers of a Docker Engine, hardened as far
 // as an engine goes: a user that is not root, no capabilities, no new
-// privileges, the engine's system call filter, a read-only root, no network,
+// privileges, our own system call filter, a read-only root, no network,
 // limits on memory, CPU, processes, /tmp and logs.
 //
 // Everything it makes carries the host's name in a label, and that label is
@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"strings"
 	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
 	"bulkhead/agent/cells"
@@ -41,7 +43,7 @@ type Engine struct {
 
 	mu         sync.Mutex
 	negotiated bool
-	driver     string // cgroup driver, once asked
+	driver     string // cgroup driver, once asked and found fit
 }
 
 var _ cells.Engine = (*Engine)(nil)
@@ -162,7 +164,8 @@ func (e *Engine) Version(ctx context.Context) (string, error) {
 	return v.Version, nil
 }
 
-// cgroupDriver returns how the engine makes cgroups: cgroupfs or systemd.
+// cgroupDriver returns how the engine makes cgroups: cgroupfs or systemd. The
+// error says what an engine lacks that is not fit for strangers' code.
 func (e *Engine) cgroupDriver(ctx context.Context) (string, error) {
 	api, err := e.api(ctx)
 	if err != nil {
@@ -175,9 +178,24 @@ func (e *Engine) cgroupDriver(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("cannot ask Docker about itself: %w", err)
 		}
+		if err := fit(info); err != nil {
+			return "", err
+		}
 		e.driver = info.CgroupDriver
 	}
 	return e.driver, nil
+}
+
+// fit refuses an engine that cannot filter system calls: what it is asked for
+// in a container's specification it might leave out without a word.
+func fit(info system.Info) error {
+	for _, option := range info.SecurityOptions {
+		name, _, _ := strings.Cut(option, ",")
+		if name == "name=seccomp" || name == "seccomp" {
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot run strangers' code: the Docker Engine of this host does not filter system calls: its security options are %q, without seccomp; it needs a kernel with CONFIG_SECCOMP_FILTER and an engine that was built with seccomp (docker info)", info.SecurityOptions)
 }
 
 // cgroupParent is what a driver calls a slice. With cgroupfs it is the path

@@ -8,6 +8,7 @@ import (
 	"github.com/docker/go-units"
 
 	"bulkhead/agent/cells"
+	"bulkhead/internal/seccomp"
 )
 
 // stopSeconds is how long "docker stop" waits; the agent itself kills.
@@ -30,7 +31,7 @@ func (e *Engine) specs(s cells.ContainerSpec, parent string) (*container.Config,
 		IpcMode:        "none",
 		ReadonlyRootfs: true,
 		CapDrop:        []string{"ALL"},
-		SecurityOpt:    []string{"no-new-privileges"},
+		SecurityOpt:    []string{"no-new-privileges", "seccomp=" + seccomp.Profile()},
 		Init:           &no,
 		OomScoreAdj:    500, // before any runner
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},

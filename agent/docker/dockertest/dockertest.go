@@ -38,8 +38,8 @@ const ProbeEnv = "BULKHEAD_TEST_PROBE"
 
 // Probe makes an image whose program listens on /run/cell/control.sock, as a
 // cell does, and answers each connection with what it finds out about its
-// own confinement; with the argument "exit" it ends at once with code 3. It
-// returns the image's ID; the image goes when the test ends.
+// own confinement; with the argument "exit" it ends at once with code 3, with
+// "calls" it tries system calls instead. It returns the image's ID; the image goes when the test ends.
 func Probe(t testing.TB, args ...string) string {
 	t.Helper()
 	if given := os.Getenv(ProbeEnv); given != "" && len(args) == 0 {

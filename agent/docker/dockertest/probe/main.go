@@ -1,7 +1,8 @@
 // Command probe is the program of dockertest.Probe: it listens on
 // /run/cell/control.sock and answers each connection with what it finds out
 // about its own confinement, as JSON; asked to "try" an address, with what
-// became of that.
+// became of that. With the argument "exit" it ends at once, with "calls" it
+// answers how each of some system calls went, and what one costs.
 package main
 
 import (
@@ -15,6 +16,12 @@ import (
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "exit" {
 		os.Exit(3)
+	}
+	answer := report
+	if len(os.Args) > 1 && os.Args[1] == "calls" {
+		answer = func() map[string]any {
+			return map[string]any{"refused": try(calls), "needed": try(needed), "cost": cost()}
+		}
 	}
 	l, err := net.Listen("unix", "/run/cell/control.sock")
 	if err != nil {
@@ -33,18 +40,18 @@ func main() {
 		if json.Unmarshal(b[:n], &ask); ask.Op == "try" {
 			go func() {
 				defer c.Close()
-				json.NewEncoder(c).Encode(map[string]any{"id": 1, "error": try(ask.Network, ask.Address)})
+				json.NewEncoder(c).Encode(map[string]any{"id": 1, "error": reach(ask.Network, ask.Address)})
 			}()
 			continue
 		}
-		json.NewEncoder(c).Encode(report())
+		json.NewEncoder(c).Encode(answer())
 		c.Close()
 	}
 }
 
-// try connects to an address, says something and waits for an answer; empty:
+// reach connects to an address, says something and waits for an answer; empty:
 // it got one.
-func try(network, address string) string {
+func reach(network, address string) string {
 	c, err := net.DialTimeout(network, address, 5*time.Second)
 	if err != nil {
 		return err.Error()
