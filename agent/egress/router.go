@@ -23,7 +23,7 @@ type router struct {
 	name      string
 	ns, host  netns.NsHandle
 	in, there *netlink.Handle // the router's links, and the host's
-	v6        bool            // the host forwards IPv6
+	v6        bool            // the host has IPv6, and forwards it
 }
 
 // openRouter opens the router, and makes what of it isn't there.
@@ -81,13 +81,13 @@ func (r *router) close() error {
 // mayForward says whether the host forwards at all. To make it do so is the
 // operator's: it concerns all of its links.
 func (r *router) mayForward() error {
-	forwards := func(path string) bool {
+	on := func(path string) bool {
 		text, err := os.ReadFile("/proc/sys/net/" + path)
 		return err == nil && strings.TrimSpace(string(text)) != "0"
 	}
 	return netspace.Within(r.host, func() error {
-		r.v6 = forwards("ipv6/conf/all/forwarding")
-		if !forwards("ipv4/ip_forward") {
+		r.v6 = on("ipv6/conf/all/forwarding") && !on("ipv6/conf/default/disable_ipv6")
+		if !on("ipv4/ip_forward") {
 			return errors.New("the host does not forward: want net.ipv4.ip_forward = 1 (sysctl)")
 		}
 		return nil
@@ -145,7 +145,11 @@ func (r *router) connect() error {
 			return fmt.Errorf("cannot make link %s: %w", r.name, err)
 		}
 	}
-	if err := raise(r.there, r.name, 31, host4, host6); err != nil {
+	ours := []netip.Addr{host4}
+	if r.v6 { // elsewhere the host may have no IPv6 at all
+		ours = append(ours, host6)
+	}
+	if err := raise(r.there, r.name, 31, ours...); err != nil {
 		return err
 	}
 	if err := raise(r.in, uplink, 31, router4, router6); err != nil {
