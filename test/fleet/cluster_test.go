@@ -39,6 +39,7 @@ func TestFleet(t *testing.T) {
 	}{
 		{"two replicas serve from two hosts", twoReplicas},
 		{"every proxy serves every tenant", everyProxy},
+		{"code reaches nothing of the cluster", reachesNothing},
 		{"a tenant that is busy gets more instances", busyTenant},
 		{"certificates let in to what is theirs", denials},
 		{"a drained host loses nothing", drained},

@@ -177,3 +177,36 @@ func busyTenant(r *rig) {
 	r.none(l)
 	r.Bulkhead("tenant", "rm", "busy", "--purge")
 }
+
+// reachesNothing has code knock at what a cluster is made of: each is refused,
+// and soon. That what is allowed passes is shown where a test is the Internet
+// (agent/egress, test/e2e).
+func reachesNothing(r *rig) {
+	r.put("knocker", "")
+	r.deploy("knocker", "knock", `const net = require('net');
+module.exports = (ctx, cb) => {
+  const s = net.connect({ host: ctx.query.host, port: Number(ctx.query.port), timeout: 5000 }, () => { s.destroy(); cb(null, 'connected'); });
+  s.on('error', (err) => cb(null, err.code));
+  s.on('timeout', () => { s.destroy(); cb(null, 'silence'); });
+};`)
+	token := r.token("knocker")
+	for _, h := range r.Hosts {
+		for _, port := range []string{"22", "2379", "8080", "8443"} {
+			call := load.Call{Path: fmt.Sprintf("/knocker/knock?host=%s&port=%s", h.Address(), port), Token: token}
+			if got := r.get(r.proxies[0], call); got != `"EHOSTUNREACH"` {
+				r.t.Errorf("port %s of host %s: %s", port, h.Node, got)
+			}
+		}
+	}
+	for _, address := range []string{"169.254.169.254", "172.17.0.1", "10.0.0.1"} {
+		call := load.Call{Path: "/knocker/knock?port=80&host=" + address, Token: token}
+		if got := r.get(r.proxies[0], call); got != `"EHOSTUNREACH"` {
+			r.t.Errorf("%s: %s", address, got)
+		}
+	}
+	if out := r.Bulkhead("tenant", "show", "knocker"); strings.Contains(out, "No network") {
+		r.t.Errorf("its cell has no network, so that is no wonder:\n%s", out)
+	}
+	r.Etcdctl("del", "--prefix", cluster.FunctionsPrefix+"knocker/")
+	r.Etcdctl("del", cluster.TenantKey("knocker"))
+}
