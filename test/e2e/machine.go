@@ -38,6 +38,8 @@ type machine struct {
 	// dormant is after what idle time an instance sleeps: longer than a command
 	// takes on this machine.
 	dormant string
+	// links are the network interfaces that code sees, as JSON.
+	links string
 }
 
 // run runs a command on the machine and fails the test when it fails.
@@ -208,8 +210,8 @@ func machineIn(t *testing.T, enter []string, flags ...string) *machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ports := freePorts(t, 3)
 	m := &machine{
-		dormant: "6s",
-		t:       t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
+		dormant: "6s", links: `["lo"]`, // see --egress
+		t: t, name: fmt.Sprintf("e2e-%d", os.Getpid()), bin: bin, state: dir + "/state", runs: dir + "/run",
 		etcd: "http://127.0.0.1:" + ports[0], proxy: "http://127.0.0.1:" + ports[2],
 	}
 	m.try = func(command ...string) (string, error) {
@@ -265,7 +267,7 @@ func hostWithSystemd(t *testing.T) *machine {
 	h.LoadImage(image)
 	m := &machine{
 		t: t, name: h.Name, bin: "/opt/bulkhead", state: "/var/lib/bulkhead", runs: "/run/bulkhead",
-		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try, dormant: "6s",
+		etcd: "http://127.0.0.1:2379", proxy: "http://127.0.0.1:8080", try: h.Try, dormant: "6s", links: `["lo","eth0"]`,
 	}
 	if onVM() {
 		m.dormant = "45s"

@@ -201,7 +201,7 @@ module.exports = async (ctx) => ({
   headers: Object.keys(ctx.headers).filter((k) => k === 'authorization'),
 });`)
 	status, body := m.call("/umbra/probe", m.token("umbra"))
-	for _, want := range []string{`"uid":40`, `"interfaces":["lo"]`, `"env":[]`, `"headers":[]`} {
+	for _, want := range []string{`"uid":40`, `"interfaces":` + m.links, `"env":[]`, `"headers":[]`} {
 		if status != 200 || !strings.Contains(body, want) {
 			m.t.Errorf("the probe answers %d without %s: %s", status, want, body)
 		}
