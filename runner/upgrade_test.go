@@ -197,7 +197,9 @@ func TestWebSocketsAreToldThatTheProxyLeaves(t *testing.T) {
 	r.deploy("ws", wsEcho)
 	addr, leave := r.throughProxy()
 	c := r.websocket(addr)
-	if err := leave(10 * time.Millisecond); err != nil { // it has hardly any time left
+	// It has hardly any time left: maybe too little to see that the HTTP server has
+	// handed the connection over, which it then says. The client is told all the same.
+	if err := leave(10 * time.Millisecond); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	var closed *websocket.CloseError
