@@ -17,12 +17,17 @@ const (
 // AgentUser is the user of a host's agent, and ProxyUser that of its proxy.
 func AgentUser(host string) string { return agentUsers + host }
 
+// OperatorUser is the user of one of those who run the fleet.
+func OperatorUser(name string) string { return operatorUsers + name }
+
 // ProxyUser is the user of a host's proxy.
 func ProxyUser(host string) string { return proxyUsers + host }
 
 const (
 	agentUsers = "agent-"
 	proxyUsers = "proxy-"
+
+	operatorUsers = "operator-"
 )
 
 // SchedulerAccess is what schedulers may do: read everything, write what they
@@ -31,8 +36,19 @@ func SchedulerAccess() []Access {
 	all := []Access{{Key: Root, Prefix: true}}
 	for _, prefix := range []string{
 		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
-		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix,
+		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix, AuditPrefix,
 	} {
+		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
+	}
+	return all
+}
+
+// OperatorAccess is what one of those who run the fleet may do: read everything,
+// write what is an operator's to say, and who he is. What machines there are and
+// who may do what is root's.
+func OperatorAccess(name string) []Access {
+	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(OperatorUser(name)), Write: true}}
+	for _, prefix := range []string{TenantsPrefix, AppliedPrefix, FunctionsPrefix, CordonsPrefix, DrainsPrefix, RolloutsPrefix, CyclesPrefix, AsksPrefix} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
 	return all
@@ -64,6 +80,9 @@ func ProxyAccess() []Access {
 // Users are all users that a fleet's etcd has but root, and what each may do.
 func (f Fleet) Users() map[string][]Access {
 	users := map[string][]Access{SchedulerUser: SchedulerAccess()}
+	for _, name := range f.Operators {
+		users[OperatorUser(name)] = OperatorAccess(name)
+	}
 	for _, h := range f.Workers() {
 		users[AgentUser(h.Name)] = AgentAccess(h.Name)
 		users[ProxyUser(h.Name)] = ProxyAccess()

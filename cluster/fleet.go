@@ -10,18 +10,19 @@ import (
 // cluster.yaml: what they are provisioned from, and who may do what in etcd.
 // Every field but Name and Hosts has a default ([DefaultFleet]).
 type Fleet struct {
-	Name      string      `json:"name"`              // of the cluster: a DNS label; members of another are refused
-	Variant   string      `json:"variant"`           // fcos or flatcar: what the machines run
-	Domain    string      `json:"domain,omitempty"`  // proxies serve <tenant>.Domain too
-	Hosts     []FleetHost `json:"hosts"`             // at least one, with an odd number of control hosts
-	Artifacts string      `json:"artifacts"`         // URL of the directory that binaries and image are fetched from
-	Listen    FleetListen `json:"listen,omitzero"`   // what proxies and etcd listen on
-	TLS       *FleetTLS   `json:"tls,omitempty"`     // certificate of the proxies for clients; nil: none
-	ACME      *FleetACME  `json:"acme,omitempty"`    // or how they get one by themselves
-	Update    FleetUpdate `json:"update,omitzero"`   // of the machines' system
-	SSH       []string    `json:"ssh,omitempty"`     // public keys of those who may log in as core
-	Pool      int         `json:"pool,omitempty"`    // blank cells kept on each host
-	Promise   float64     `json:"promise,omitempty"` // cores promised to tenants for each that there is
+	Name      string      `json:"name"`                // of the cluster: a DNS label; members of another are refused
+	Variant   string      `json:"variant"`             // fcos or flatcar: what the machines run
+	Domain    string      `json:"domain,omitempty"`    // proxies serve <tenant>.Domain too
+	Hosts     []FleetHost `json:"hosts"`               // at least one, with an odd number of control hosts
+	Artifacts string      `json:"artifacts"`           // URL of the directory that binaries and image are fetched from
+	Listen    FleetListen `json:"listen,omitzero"`     // what proxies and etcd listen on
+	TLS       *FleetTLS   `json:"tls,omitempty"`       // certificate of the proxies for clients; nil: none
+	ACME      *FleetACME  `json:"acme,omitempty"`      // or how they get one by themselves
+	Update    FleetUpdate `json:"update,omitzero"`     // of the machines' system
+	SSH       []string    `json:"ssh,omitempty"`       // public keys of those who may log in as core
+	Operators []string    `json:"operators,omitempty"` // names of those who run it, beside root
+	Pool      int         `json:"pool,omitempty"`      // blank cells kept on each host
+	Promise   float64     `json:"promise,omitempty"`   // cores promised to tenants for each that there is
 }
 
 // FleetHost is one machine.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,6 +50,14 @@ func DecodeFleet(data []byte) (Fleet, []Problem) {
 			var key string
 			r.matching(&key, sshPattern.MatchString, `a public key in one line, like "ssh-ed25519 AAAA… me"`)(path, n)
 			f.SSH = append(f.SSH, key)
+		})},
+		field{"operators", r.list(1000, func(path string, n node) {
+			var name string
+			r.matching(&name, func(s string) bool { return hostShape.matches(s) }, `a name, like "alice"`)(path, n)
+			if slices.Contains(f.Operators, name) {
+				r.wrong(path, show(name)+"is there twice", "want each once")
+			}
+			f.Operators = append(f.Operators, name)
 		})},
 		field{"pool", r.integer(&f.Pool, 0, 16)},
 		field{"promise", r.number(&f.Promise, 1, 1000)},

@@ -1,6 +1,9 @@
 package cluster
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Root is the prefix of every key Bulkhead reads or writes in etcd.
 const Root = "/bulkhead/"
@@ -28,7 +31,23 @@ const (
 	AsksPrefix       = Root + "asks/"       // agent: Ask
 	StatusPrefix     = Root + "status/"     // scheduler: Status
 	ElectionPrefix   = Root + "election/"   // scheduler: who leads
+	ClaimsPrefix     = Root + "claims/"     // each user below his own name: who he says he is
+	AuditPrefix      = Root + "audit/"      // scheduler: the audit log
 )
+
+// AuditHeadKey is where the audit log ends, and AuditPages what its pages begin
+// with.
+const (
+	AuditHeadKey = AuditPrefix + "head"
+	AuditPages   = AuditPrefix + "pages/"
+)
+
+// ClaimKey is where a user of etcd says who he is and what he is about, in the
+// transaction that does it.
+func ClaimKey(user string) string { return ClaimsPrefix + user }
+
+// AuditPageKey is the page of the audit log that begins with record n.
+func AuditPageKey(n int64) string { return fmt.Sprintf("%s%016d", AuditPages, n) }
 
 // TenantKey is where an operator writes a tenant's spec.
 func TenantKey(tenant string) string { return TenantsPrefix + tenant }

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
 	"bulkhead/internal/etcd"
 )
 
@@ -92,6 +93,7 @@ func campaign(ctx context.Context, cli *clientv3.Client, o Options) error {
 	o.Led(true)
 	defer o.Led(false)
 	o.Log.Info("scheduler leads", "name", o.Name)
+	wg.Go(func() { audit.Keep(ctx, cli, o.Log) })
 	return lead(ctx, cli, etcd.Fence{Key: election.Key(), Revision: election.Rev()}, o)
 }
 

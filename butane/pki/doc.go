@@ -6,7 +6,8 @@
 //	DIR/etcd-ca.{crt,key}        etcd's servers and clients; a client's common name is its user
 //	DIR/etcd-peer-ca.{crt,key}   etcd's members among each other
 //	DIR/peer-ca.{crt,key}        hosts' proxies among each other
-//	DIR/root.{crt,key}           the operator, for etcd
+//	DIR/root.{crt,key}           root, for etcd
+//	DIR/operators/<name>.…       one of those who run the fleet, for etcd; to be given to him
 //	DIR/hosts/<host>/…           what goes to this host, and to no other
 //
 // Authorities live ten years, all others one, and are made anew when a third

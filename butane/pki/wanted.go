@@ -56,6 +56,9 @@ var (
 // wants are all certificates of a fleet but its authorities'.
 func wants(f cluster.Fleet) []wanted {
 	all := []wanted{{name: root, authority: EtcdCA, common: cluster.RootUser, usage: connects}}
+	for _, name := range f.Operators {
+		all = append(all, wanted{name: "operators/" + name, authority: EtcdCA, common: cluster.OperatorUser(name), usage: connects})
+	}
 	for _, h := range f.Hosts {
 		all = append(all, hostWants(h)...)
 	}

@@ -43,6 +43,7 @@ func startMembers(t *testing.T) *members {
 	m.fleet.Listen.HTTPS = []string{}
 	ports := freePorts(t, 3)
 	m.fleet.Listen.Etcd, m.fleet.Listen.EtcdPeers, m.fleet.Listen.EtcdHTTP = ports[0], ports[1], ports[2]
+	m.fleet.Operators = []string{"alice", "bob"}
 	for i, role := range [][]string{{"control", "host"}, {"host"}} {
 		m.fleet.Hosts = append(m.fleet.Hosts, cluster.FleetHost{
 			Name: fmt.Sprintf("h%d", i+1), Address: fmt.Sprintf("127.0.0.%d", i+11), Roles: role, Labels: map[string]string{"zone": "a"},
@@ -185,7 +186,8 @@ func fill(t *testing.T, root *clientv3.Client) {
 	t.Helper()
 	keys := []string{
 		cluster.TenantKey("acme"), cluster.AppliedKey("acme"), cluster.FunctionKey("acme", "f"), cluster.TenantStatusKey("acme"),
-		cluster.CordonKey("h9"), cluster.DrainKey("h9"), "/other/key",
+		cluster.CordonKey("h9"), cluster.DrainKey("h9"), "/other/key", cluster.RolloutKey("r"), cluster.InventoryKey("h9"),
+		cluster.ClaimKey("operator-alice"), cluster.ClaimKey("operator-bob"), cluster.ClaimKey("root"), cluster.AuditHeadKey, cluster.AuditPageKey(1),
 	}
 	for _, h := range []string{"h1", "h2", "h11"} {
 		keys = append(keys, cluster.PlacementKey(h, "acme.0"), cluster.UnitKey(h, "bulkhead-acme-0.service"), cluster.ManifestKey(h, "acme"),
@@ -250,7 +252,7 @@ func denied(t *testing.T, err error) bool {
 func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 	m := startMembers(t)
 	said := m.apply()
-	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 proxy-h1 proxy-h2 scheduler") {
+	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 operator-alice operator-bob proxy-h1 proxy-h2 scheduler") {
 		t.Errorf("the first apply said %q", said)
 	}
 	if said := m.apply(); said != fmt.Sprintf("cluster test is as %s says\n", m.file("cluster.yaml")) {
@@ -279,9 +281,21 @@ func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 			t.Errorf("%s writes\n%v, want\n%v", c.certificate, got, c.write)
 		}
 	}
+	alice := writable(t, root, m.as("operators/alice"))
+	for _, key := range []string{cluster.TenantKey("acme"), cluster.FunctionKey("acme", "f"), cluster.CordonKey("h9"), cluster.DrainKey("h9"), cluster.RolloutKey("r"), cluster.ClaimKey("operator-alice")} {
+		if !slices.Contains(alice, key) {
+			t.Errorf("an operator may not write %s", key)
+		}
+	}
+	for _, key := range alice {
+		if strings.HasPrefix(key, cluster.ClaimsPrefix) && key != cluster.ClaimKey("operator-alice") || strings.HasPrefix(key, cluster.AuditPrefix) ||
+			strings.HasPrefix(key, cluster.PlacementsPrefix) || strings.HasPrefix(key, cluster.InventoryPrefix) {
+			t.Errorf("an operator may write %s", key)
+		}
+	}
 	scheduler := m.as("hosts/h1/scheduler")
 	for _, key := range writable(t, root, scheduler) {
-		for _, others := range []string{cluster.TenantsPrefix, cluster.FunctionsPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, "/other/"} {
+		for _, others := range []string{cluster.TenantsPrefix, cluster.FunctionsPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, cluster.ClaimsPrefix, "/other/"} {
 			if strings.HasPrefix(key, others) {
 				t.Errorf("a scheduler may write %s", key)
 			}

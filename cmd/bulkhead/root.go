@@ -23,7 +23,8 @@ type app struct {
 	ca, cert, key string
 	proxy         string
 	output        string
-	parsed        bool // flags and arguments were understood
+	parsed        bool   // flags and arguments were understood
+	command       string // that is carried out, without its arguments
 }
 
 // run executes one command line and returns its exit code.
@@ -80,7 +81,7 @@ func (a *app) wrap(c *cobra.Command) {
 			if a.output != "text" && a.output != "json" {
 				return fmt.Errorf("--output %q: want text or json", a.output)
 			}
-			a.parsed = true
+			a.parsed, a.command = true, cmd.CommandPath()
 			return do(cmd, args)
 		}
 	}

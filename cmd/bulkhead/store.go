@@ -2,15 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
 	"bulkhead/internal/etcd"
 )
 
@@ -31,7 +36,34 @@ func (a *app) open(ctx context.Context) (store, error) {
 		return store{}, fail(exitUnreachable, "is the cluster up (bulkhead up)? Else name its etcd: --endpoints URL or BULKHEAD_ENDPOINTS",
 			"%w", shorten(err))
 	}
+	cli.KV = audit.Claiming(cli.KV, a.user(), audit.Claim{Says: operator(), With: a.command})
 	return store{cli}, nil
+}
+
+// user is our user of etcd: the common name of our certificate.
+func (a *app) user() string {
+	data, err := os.ReadFile(a.cert)
+	if block, _ := pem.Decode(data); err == nil && block != nil {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return c.Subject.CommonName
+		}
+	}
+	return cluster.RootUser // who everybody is while etcd checks no access
+}
+
+// operator is who gives commands, as far as this machine knows.
+func operator() string {
+	name, machine := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if by := os.Getenv("SUDO_USER"); by != "" {
+		name = by + " as " + name
+	}
+	if h, err := os.Hostname(); err == nil {
+		machine = h
+	}
+	return name + "@" + machine
 }
 
 // etcdConfig is how the global flags say to reach etcd.

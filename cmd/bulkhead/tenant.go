@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
 )
 
 func newTenant(a *app) *cobra.Command {
@@ -121,6 +122,11 @@ func (a *app) showTenant(ctx context.Context, s store, tenant string, secrets bo
 			if k.Secret != "" {
 				spec.Keys[i].Secret = fmt.Sprintf("(%d bytes)", len(k.Secret))
 			}
+		}
+	}
+	if spec != nil && secrets {
+		if err := audit.Say(ctx, s.KV, "showed secrets", "tenant "+tenant); err != nil {
+			return fmt.Errorf("cannot note in the audit log that secrets are shown: %w", err)
 		}
 	}
 	return a.say(struct {

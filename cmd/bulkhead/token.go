@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
 )
 
 // grant is what a token is to allow.
@@ -92,6 +93,9 @@ func (a *app) sign(ctx context.Context, s store, g grant) (string, jwt.MapClaims
 	signed, err := token.SignedString(private)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot sign with key %q: %w", key.KID, err)
+	}
+	if err := audit.Say(ctx, s.KV, fmt.Sprintf("issued token %v", claims["jti"]), "tenant "+g.tenant); err != nil {
+		return "", nil, fmt.Errorf("cannot note in the audit log that a token is issued: %w", err)
 	}
 	return signed, claims, nil
 }

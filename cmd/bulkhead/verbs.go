@@ -13,6 +13,7 @@ var verbs = []func(*app) *cobra.Command{
 	newStatus,
 	newHost,
 	newRollout,
+	newAudit,
 	newImage,
 	newUp,
 	newDown,

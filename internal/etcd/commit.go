@@ -22,13 +22,16 @@ var (
 	// ErrChanged means that a key is not as [Unchanged] wanted it, or that the
 	// fence has fallen. None of the refused transaction's operations took place.
 	ErrChanged = errors.New("what it was decided by has changed, or another leads now")
+	// ErrCompacted means that etcd no longer has the changes asked for.
+	ErrCompacted = errors.New("etcd has dropped what was changed")
 	// ErrTooLarge means that a group doesn't fit one transaction.
 	ErrTooLarge = errors.New("does not fit one transaction")
 )
 
-// Bounds of one transaction: etcd's own are 128 operations and 1.5 MiB.
+// Bounds of one transaction: etcd's own are 128 operations, of which one is left
+// for who adds a line of his own to all that he writes, and 1.5 MiB.
 const (
-	maxOps   = 128
+	maxOps   = 127
 	maxBytes = 1 << 20
 	// maxLone is the most that an operation by itself may measure.
 	maxLone = 3<<19 - 4<<10

@@ -16,11 +16,13 @@ const (
 
 // Prefix is what to list or follow. With KeysOnly a snapshot's events come
 // without values, for who can't hold them all; later changes bring theirs. With
-// Exact it is one key, and none that begins with it.
+// Exact it is one key, and none that begins with it. With Before, changes bring
+// what was there until then.
 type Prefix struct {
 	Name     string
 	KeysOnly bool
 	Exact    bool
+	Before   bool
 }
 
 // end is where the prefix's keys end, as etcd takes it; empty for one key.

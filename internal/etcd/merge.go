@@ -27,7 +27,12 @@ func (m *merge) add(r tagged) Batch {
 		m.waiting = time.Now()
 	}
 	for _, e := range r.Events {
+		var before []byte
+		if e.PrevKv != nil {
+			before = e.PrevKv.Value
+		}
 		m.pending = append(m.pending, Event{
+			Before:   before,
 			Key:      string(e.Kv.Key),
 			Value:    e.Kv.Value,
 			Revision: e.Kv.ModRevision,

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Event struct {
 	Revision int64 // of the change: the key's mod revision
 	Created  int64 // revision at which the key came to be, as long as it is there
 	Deleted  bool
+	Before   []byte // the value until then, where [Prefix] asks for it and etcd has it still
 }
 
 // Batch is what a watch delivers. A snapshot holds every key under the
@@ -53,6 +55,38 @@ func Follow(ctx context.Context, cli *clientv3.Client, prefixes ...Prefix) <-cha
 	return w.out
 }
 
+// Resume follows the keys under prefixes from the revision after since on: of a
+// list, a batch or what somebody wrote down of one. It sends each batch to take,
+// also those without events, which come now and then and tell how far it is. It
+// returns take's error, or why it cannot go on: [ErrCompacted] when etcd does not
+// have all that has changed since any more.
+func Resume(ctx context.Context, cli *clientv3.Client, since int64, take func(Batch) error, prefixes ...Prefix) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r, err := cli.Get(ctx, prefixes[0].Name, clientv3.WithCountOnly())
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot follow etcd keys: %w", err)
+	case r.Header.Revision < since:
+		return fmt.Errorf("cannot follow etcd keys: %w: the store is at revision %d, before %d", ErrCompacted, r.Header.Revision, since)
+	}
+	w := &watch{cli: cli, prefixes: prefixes, out: make(chan Batch), idle: true}
+	ended := make(chan error, 1)
+	go func() {
+		defer close(w.out)
+		ended <- w.follow(ctx, Batch{Revision: since, cluster: r.Header.ClusterId})
+	}()
+	var failed error
+	for b := range w.out {
+		if failed == nil {
+			if failed = take(b); failed != nil {
+				cancel()
+			}
+		}
+	}
+	return cmp.Or(failed, <-ended)
+}
+
 const (
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 3 * time.Second
@@ -70,6 +104,7 @@ type watch struct {
 	cli      *clientv3.Client
 	prefixes []Prefix
 	out      chan Batch
+	idle     bool // send batches without events too, which tell how far it is
 }
 
 func (w *watch) run(ctx context.Context) {
@@ -126,7 +161,11 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 	defer cancel()
 	responses, lost := make(chan tagged), make(chan error)
 	for i, prefix := range w.prefixes {
-		ch := w.cli.Watch(ctx, prefix.Name, clientv3.WithRange(prefix.end()), clientv3.WithRev(from.Revision+1), clientv3.WithProgressNotify())
+		opts := []clientv3.OpOption{clientv3.WithRange(prefix.end()), clientv3.WithRev(from.Revision + 1), clientv3.WithProgressNotify()}
+		if prefix.Before {
+			opts = append(opts, clientv3.WithPrevKV())
+		}
+		ch := w.cli.Watch(ctx, prefix.Name, opts...)
 		wg.Go(func() { forward(ctx, i, ch, responses) })
 	}
 	p := prober{w.cli, w.prefixes[0].Name, from.cluster, make(chan struct{}, 1), make(chan int64, 1)}
@@ -134,6 +173,7 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 	wg.Go(func() { p.runRevision(ctx, lost) })
 
 	m := newMerge(len(w.prefixes), from.Revision)
+	sent := from.Revision
 	timer := time.NewTimer(probeEvery)
 	defer timer.Stop()
 	for {
@@ -151,9 +191,11 @@ func (w *watch) follow(ctx context.Context, from Batch) error {
 			if err := ended(r, from.cluster); err != nil {
 				return err
 			}
-			if b := m.add(r); len(b.Events) > 0 && !w.send(ctx, b) {
+			b := m.add(r)
+			if (len(b.Events) > 0 || w.idle && b.Revision > sent) && !w.send(ctx, b) {
 				return ctx.Err()
 			}
+			sent = b.Revision
 			if len(m.pending) > 0 && !r.IsProgressNotify() {
 				p.ask(m)
 			}
@@ -195,7 +237,7 @@ func forward(ctx context.Context, i int, ch clientv3.WatchChan, responses chan<-
 func ended(r tagged, cluster uint64) error {
 	switch {
 	case r.CompactRevision != 0:
-		return fmt.Errorf("history up to revision %d was compacted", r.CompactRevision)
+		return fmt.Errorf("%w: history up to revision %d", ErrCompacted, r.CompactRevision)
 	case r.Canceled && r.Err() != nil:
 		return fmt.Errorf("etcd ended the watch: %w", r.Err())
 	case r.Canceled:

@@ -28,6 +28,7 @@ type checker struct {
 	moved   int                // placements made
 	turns   turns
 	done    int // cycles that ended
+	changes []string // that the audit log has to tell of
 	wrong   []string
 }
 
@@ -95,6 +96,7 @@ func (c *checker) commit(_ *etcdmem.Snapshot, commit etcdmem.Commit) {
 	defer c.mu.Unlock()
 	var removed []string // host/instance
 	for _, e := range commit.Events {
+		c.audited(e, commit.Revision)
 		if at := c.event(e, commit.Revision); at != "" {
 			removed = append(removed, at)
 		}

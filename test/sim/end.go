@@ -133,6 +133,7 @@ func (w *world) unsettled() (left []string) {
 		}
 		left = append(left, w.leftovers(s)...)
 		left = append(left, w.rolloutsLeft(s)...)
+		left = append(left, w.unaudited(s)...)
 	})
 	return left
 }
