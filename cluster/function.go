@@ -39,6 +39,7 @@ func DecodeFunction(name string, data []byte) (Function, []Problem) {
 		field{"meta", r.texts(&f.Meta, r.pair)},
 		field{"secrets", r.texts(&f.Secrets, r.pair)},
 		field{"limits", func(path string, n node) { f.Limits = &LowerLimits{}; r.lowerLimits(path, n, f.Limits) }},
+		field{"modules", func(path string, n node) { f.Modules = &FunctionModules{}; r.functionModules(path, n, f.Modules) }},
 		field{"created", func(path string, n node) { r.time(path, n, &f.Created) }},
 		field{"version", r.text(&ignored)},
 	)

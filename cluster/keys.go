@@ -24,6 +24,9 @@ const (
 	RoutesPrefix     = Root + "routes/"     // scheduler: Route
 	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
 	FunctionsPrefix  = Root + "functions/"  // tenant: Function
+	ModulesPrefix    = Root + "modules/"    // operator: Allow, by package
+	BuildsPrefix     = Root + "builds/"     // builder: Build
+	SetsPrefix       = Root + "sets/"       // builder: Set
 	RolloutsPrefix   = Root + "rollouts/"   // operator: Rollout
 	CyclesPrefix     = Root + "cycles/"     // scheduler: Cycle
 	OrdersPrefix     = Root + "orders/"     // scheduler: Order
@@ -48,6 +51,19 @@ func ClaimKey(user string) string { return ClaimsPrefix + user }
 
 // AuditPageKey is the page of the audit log that begins with record n.
 func AuditPageKey(n int64) string { return fmt.Sprintf("%s%016d", AuditPages, n) }
+
+// ModulePolicyKey is where an operator says what holds for all packages.
+const ModulePolicyKey = Root + "modulepolicy"
+
+// ModuleKey is where an operator says which versions of a package may be had. The
+// name of one with a scope has a slash in it.
+func ModuleKey(pkg string) string { return ModulesPrefix + pkg }
+
+// BuildKey is how far the builder is with what is wanted ([WantID]).
+func BuildKey(want string) string { return BuildsPrefix + want }
+
+// SetKey is what is in a set.
+func SetKey(set string) string { return SetsPrefix + set }
 
 // TenantKey is where an operator writes a tenant's spec.
 func TenantKey(tenant string) string { return TenantsPrefix + tenant }

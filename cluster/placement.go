@@ -146,6 +146,7 @@ type Function struct {
 	Meta    map[string]string `json:"meta,omitempty"`
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Limits  *LowerLimits      `json:"limits,omitempty"` // below the tenant's
+	Modules *FunctionModules  `json:"modules,omitempty"`
 	Created time.Time         `json:"created,omitzero"`
 	Version string            `json:"version,omitempty"` // Digest of the rest; set by the agent
 }

@@ -75,7 +75,7 @@ func (c *change) copies(host string, d *delivery) (ops []etcd.Op, all bool) {
 	for _, name := range sorted(c.tenant.functions) {
 		f := c.tenant.functions[name]
 		switch {
-		case d.source(name) == f.revision || f.wrong != "":
+		case d.source(name) == f.revision || f.wrong != "" || f.waits != "":
 		case !f.loaded:
 			all = false
 			c.request(name, f)

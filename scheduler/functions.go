@@ -19,6 +19,7 @@ type function struct {
 	loaded   bool
 	checked  bool   // wrong is known
 	wrong    string // why it can't be copied; "": it can
+	waits    string // why not yet
 	awaited  bool   // it has changed since: the watch will bring it
 }
 
@@ -74,18 +75,23 @@ func (s *snapshot) seeFunction(tenant, name string, e etcd.Event, listed bool) {
 // first time.
 func (f *function) check(name string) bool {
 	if !f.checked {
-		_, problems := cluster.DecodeFunction(name, f.value)
-		if f.checked = true; cluster.Invalid(problems) != nil {
+		decoded, problems := cluster.DecodeFunction(name, f.value)
+		f.checked, f.waits = true, decoded.Waits()
+		if cluster.Invalid(problems) != nil {
 			f.wrong = brief(cluster.Invalid(problems))
 		}
 	}
-	return f.wrong == ""
+	return f.wrong == "" && f.waits == ""
 }
 
 // warnings name the functions that can't be copied.
 func (t *tenant) warnings() (lines []string) {
 	for _, name := range sorted(t.functions) {
-		if f := t.functions[name]; f.checked && f.wrong != "" {
+		f := t.functions[name]
+		if f.checked && f.waits != "" {
+			lines = append(lines, fmt.Sprintf("function %s waits, its last version stays: %s", name, f.waits))
+		}
+		if f.checked && f.wrong != "" {
 			first, _, _ := strings.Cut(f.wrong, "\n")
 			lines = append(lines, fmt.Sprintf("function %s is not valid, its last good version stays: %s", name, first))
 		}
