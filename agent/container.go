@@ -12,7 +12,7 @@ import (
 // cellSpec says what an instance wants of its cell.
 func cellSpec(paths cluster.Paths, p cluster.Placement) cells.Spec {
 	return cells.Spec{
-		Image:  p.Image,
+		Kind:   cells.Kind{Image: p.Image, Runtime: p.Runtime},
 		Limits: limitsOf(p.Resources),
 		Tmp:    int64(p.Resources.Tmp),
 		Egress: p.Egress,

@@ -150,7 +150,10 @@ func (a *Agent) noNetwork(i string, e cluster.Egress) string {
 	if a.network.Network == nil {
 		return a.network.why
 	}
-	if c, has := a.cells.Of(i); has && !c.Linked {
+	switch c, has := a.cells.Of(i); {
+	case has && !c.Linked && c.Runtime != "":
+		return "containers of the OCI runtime " + c.Runtime + " do not see the link by which code gets out"
+	case has && !c.Linked:
 		return "its container is from before this host let code out: it gets another when it has slept"
 	}
 	return ""

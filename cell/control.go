@@ -173,7 +173,7 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	case "status":
 		spares, all := c.Status()
 		return func(context.Context) Reply {
-			return Reply{ID: req.ID, Spares: spares, Processes: all, Busy: c.busy()}
+			return Reply{ID: req.ID, Spares: spares, Processes: all, Busy: c.busy(), Links: links()}
 		}
 	case "inquest":
 		return func(context.Context) Reply { return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)} }
@@ -188,6 +188,17 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	}
 	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status, inquest, limit or logs", cut(req.Op, 64))}
 	return func(context.Context) Reply { return Reply{ID: req.ID, Error: e} }
+}
+
+// links are the network interfaces there are but loopback.
+func links() (n int) {
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func servedReply(ctx context.Context, id int64, wait func(context.Context) (Status, error)) Reply {

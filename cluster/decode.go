@@ -60,6 +60,7 @@ func (r *reader) spec(tenant string, root node, s *Spec) {
 		field{"sleep", func(path string, n node) { r.sleep(path, n, &s.Sleep) }},
 		field{"modules", r.texts(&s.Modules, r.module)},
 		field{"egress", func(path string, n node) { r.egress(path, n, &s.Egress) }},
+		field{"runtime", r.matching(&s.Runtime, runtimePattern.MatchString, `an OCI runtime as the hosts' engines name it, like "runsc"`)},
 		field{"database", func(path string, n node) { s.Database = &Database{}; r.database(path, n, s.Database) }},
 		field{"placement", func(path string, n node) { r.placement(path, n, &s.Placement) }},
 	)
@@ -193,6 +194,7 @@ func (r *reader) placement(path string, n node, v *PlacementHints) {
 var (
 	labelPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$`)
 	modulePattern  = regexp.MustCompile(`^(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
+	runtimePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 	versionPattern = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 )
 

@@ -19,10 +19,11 @@ type Placement struct {
 	Keys      []Key     `json:"keys"`
 	Resources Resources `json:"resources"`
 	Limits    Limits    `json:"limits"`
-	Sleep     Sleep     `json:"sleep"`  // Dormant is 0 when the tenant wants instances kept ready
-	Egress    Egress    `json:"egress"` // where its code may connect to; absent: nowhere
-	Spec      int64     `json:"spec"`   // revision of the spec it comes from
-	Reason    string    `json:"reason"` // why it is here
+	Sleep     Sleep     `json:"sleep"`             // Dormant is 0 when the tenant wants instances kept ready
+	Egress    Egress    `json:"egress"`            // where its code may connect to; absent: nowhere
+	Runtime   string    `json:"runtime,omitempty"` // OCI runtime of its container; empty: the engine's own choice
+	Spec      int64     `json:"spec"`              // revision of the spec it comes from
+	Reason    string    `json:"reason"`            // why it is here
 }
 
 // Host is a host's presence, the value of [HostKey], kept under a lease by
@@ -34,11 +35,12 @@ type Host struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 	Init     string            `json:"init"` // systemd, or supervisor: the agent's own
 	Paths    Paths             `json:"paths"`
-	ProxyGID int               `json:"proxy_gid"` // the group that may connect to runners
-	Image    string            `json:"image"`     // ID of the image that new instances run
-	Versions map[string]string `json:"versions"`  // os, kernel, docker, systemd, bulkhead; release: the digest of the one that it runs
-	Boot     string            `json:"boot"`      // changes with every boot
-	Since    time.Time         `json:"since"`     // when this agent started
+	ProxyGID int               `json:"proxy_gid"`          // the group that may connect to runners
+	Image    string            `json:"image"`              // ID of the image that new instances run
+	Runtimes []string          `json:"runtimes,omitempty"` // OCI runtimes that its engine has, in order
+	Versions map[string]string `json:"versions"`           // os, kernel, docker, systemd, bulkhead; release: the digest of the one that it runs
+	Boot     string            `json:"boot"`               // changes with every boot
+	Since    time.Time         `json:"since"`              // when this agent started
 	// Address, host:port, is where its proxy takes requests from other hosts'
 	// proxies; empty: it takes none.
 	Address string `json:"address,omitempty"`

@@ -10,6 +10,7 @@ type Spec struct {
 	Sleep     Sleep             `json:"sleep,omitzero"`     // when an idle instance gives up what it holds
 	Modules   map[string]string `json:"modules,omitempty"`  // npm package to exact version
 	Egress    Egress            `json:"egress,omitzero"`    // where the code may connect to
+	Runtime   string            `json:"runtime,omitempty"`  // OCI runtime of its containers, as the hosts' engines name it; empty: theirs
 	Database  *Database         `json:"database,omitempty"` // a database of the tenant's own
 	Placement PlacementHints    `json:"placement,omitzero"` // where instances may run
 }

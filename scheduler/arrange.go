@@ -195,6 +195,12 @@ func (c *change) unfit(p *placed, spec *cluster.Spec) string {
 	if what := h.outdated(p); what != "" && !c.stuck(p, spec) {
 		return "its " + what + " is not the host's any more"
 	}
+	if p.Runtime != spec.Runtime {
+		return fmt.Sprintf("its runtime is to be %s", cmp.Or(spec.Runtime, "the engine's own"))
+	}
+	if !h.runs(spec.Runtime) {
+		return "the host has no OCI runtime " + spec.Runtime + " any more"
+	}
 	if label, lacking := h.lacks(spec.Placement.Labels); lacking {
 		return fmt.Sprintf("the host has no %s=%s", label, spec.Placement.Labels[label])
 	}

@@ -23,7 +23,7 @@ func (c *change) number() int {
 func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
 	return cluster.Placement{
 		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
-		Image: h.presence.Image, Runner: h.presence.Paths.Runner, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress,
+		Image: h.presence.Image, Runner: h.presence.Paths.Runner, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress, Runtime: spec.Runtime,
 		Spec: c.applied, Reason: why,
 	}
 }
@@ -54,6 +54,7 @@ func (c *change) refresh(p *placed, spec *cluster.Spec) *placed {
 	_, n, _ := cluster.ParseInstance(p.Instance)
 	next := c.content(h, n, spec, p.Reason)
 	next.Resources, next.Sleep = p.Resources, p.Sleep
+	next.Runtime = p.Runtime
 	if p.Image != "" {
 		next.Image = p.Image
 	}

@@ -23,6 +23,9 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	if label, ok := h.lacks(spec.Placement.Labels); ok {
 		return fmt.Sprintf("%s has no %s=%s", h.name, label, spec.Placement.Labels[label])
 	}
+	if !h.runs(spec.Runtime) {
+		return fmt.Sprintf("%s has the OCI runtimes %s", h.name, strings.Join(h.presence.Runtimes, ", "))
+	}
 	if why := h.closed(); why != "" {
 		return h.name + " " + why
 	}
@@ -79,7 +82,7 @@ func (h *host) fits(spec *cluster.Spec, want cluster.Resources) bool {
 		return false
 	}
 	room := h.room()
-	if h.tooSmall(spec.Resources) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
+	if !h.runs(spec.Runtime) || h.tooSmall(spec.Resources) || want.Memory > room.Memory || want.CPU > room.CPU+epsilon || want.Pids > room.Pids {
 		return false
 	}
 	_, lacking := h.lacks(spec.Placement.Labels)
@@ -95,6 +98,12 @@ func (h *host) lacks(labels map[string]string) (string, bool) {
 		}
 	}
 	return first, first != ""
+}
+
+// runs reports whether the host's engine has an OCI runtime; "" is its own
+// choice.
+func (h *host) runs(runtime string) bool {
+	return runtime == "" || slices.Contains(h.presence.Runtimes, runtime)
 }
 
 // oddness is how much fuller a host counts whose software is not the most
@@ -142,7 +151,7 @@ func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) 
 
 // demandOf names all that decides whether any host takes an instance.
 func demandOf(spec *cluster.Spec) string {
-	return fmt.Sprint(spec.Resources, sleepOf(spec).Dormant > 0, spec.Placement.Labels) // maps print sorted
+	return fmt.Sprint(spec.Resources, sleepOf(spec).Dormant > 0, spec.Runtime, spec.Placement.Labels) // maps print sorted
 }
 
 func because(h *host, seen int) string {
@@ -217,6 +226,9 @@ func (s *snapshot) nowhere(x *index, spec *cluster.Spec) string {
 	need := fmt.Sprintf("no host has %s, %s and %d pids free", r.Memory, cores(r.CPU), r.Pids)
 	for _, label := range slices.Sorted(maps.Keys(spec.Placement.Labels)) {
 		need += fmt.Sprintf(" with %s=%s", label, spec.Placement.Labels[label])
+	}
+	if spec.Runtime != "" {
+		need += " and the OCI runtime " + spec.Runtime
 	}
 	return need + ": " + strings.Join(why, ", ")
 }

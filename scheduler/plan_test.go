@@ -296,6 +296,33 @@ func TestLabelsMove(t *testing.T) {
 	f.is("then removed", f.where("acme"), "acme.1@h2")
 }
 
+// running is a host whose engine has OCI runtimes.
+func running(h cluster.Host, runtimes ...string) cluster.Host {
+	h.Runtimes = runtimes
+	return h
+}
+
+func TestRuntimesAreWhereTheEngineHasThem(t *testing.T) {
+	f := newFixture(t)
+	f.host(running(testHost("h1", ""), "runc"))
+	f.tenant("acme", `"runtime":"kata"`)
+	f.settle()
+	f.says("acme", "waiting")
+	f.says("acme", "no host has 128MiB, 0.5 cores and 64 pids free and the OCI runtime kata: h1 has the OCI runtimes runc")
+	f.host(running(testHost("h2", ""), "kata", "runc"))
+	f.settle()
+	f.is("placed where it is", f.where("acme"), "acme.0@h2")
+	f.is("which the agent is told", f.placement("h2", "acme.0").Runtime, "kata")
+	f.ready()
+	f.tenant("acme", `"runtime":"runc"`)
+	f.settle()
+	f.says("acme", "acme.0 leaves h2: its runtime is to be runc")
+	f.is("while another one starts", fmt.Sprint(len(strings.Fields(f.where("acme")))), "2")
+	f.is("it keeps its own", f.placement("h2", "acme.0").Runtime, "kata")
+	f.ready()
+	f.is("then it goes", fmt.Sprint(len(strings.Fields(f.where("acme")))), "1")
+}
+
 func TestForeignHands(t *testing.T) {
 	f := newFixture(t)
 	f.host(testHost("h1", ""))

@@ -16,7 +16,7 @@ import (
 
 // Spec is what an instance wants of its cell.
 type Spec struct {
-	Image  string // ID, sha256:…
+	Kind
 	Limits Limits
 	Tmp    int64 // bytes of /tmp
 	Egress cluster.Egress
@@ -26,9 +26,9 @@ type Spec struct {
 // Cell is one container and its directory. It is kept as cell.json beside the
 // directory, where an agent that follows finds it.
 type Cell struct {
-	ID        string `json:"id"`
-	UID       int    `json:"uid"`
-	Image     string `json:"image"`
+	ID  string `json:"id"`
+	UID int    `json:"uid"`
+	Kind
 	Container string `json:"container,omitempty"` // empty: it is being made
 	PID       int    `json:"pid,omitempty"`
 	Instance  string `json:"instance,omitempty"` // whose it is; empty: nobody's yet

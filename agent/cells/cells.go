@@ -45,7 +45,8 @@ type Cells struct {
 	taken   []time.Time          // when cells were, lately
 	queue   []*waiter
 	making  int
-	refused time.Time // no cell is made before
+	orders  chan struct{} // holds one for each cell of another runtime that is being made
+	refused time.Time     // no cell is made before
 	pause   time.Duration
 	failing map[string]failing // by image; none that a cell was made of since
 	grown   chan struct{}      // closed and replaced when a cell was made, or could not be
@@ -54,7 +55,7 @@ type Cells struct {
 
 // Open finds the cells that an earlier agent left.
 func Open(cfg Config) (*Cells, error) {
-	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1), failing: map[string]failing{}, grown: make(chan struct{})}
+	c := &Cells{cfg: cfg, all: map[string]*Cell{}, seen: map[string]Container{}, changed: make(chan struct{}, 1), failing: map[string]failing{}, grown: make(chan struct{}), orders: make(chan struct{}, makers)}
 	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
 		return nil, fmt.Errorf("cannot open cells: %w", err)
 	}

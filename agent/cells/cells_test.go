@@ -124,7 +124,7 @@ func (h *house) spec(instance string) cells.Spec {
 	if err := os.MkdirAll(at, 0o711); err != nil {
 		h.t.Fatal(err)
 	}
-	return cells.Spec{Image: h.image, Limits: plain, Tmp: 4 << 20, At: at}
+	return cells.Spec{Kind: cells.Kind{Image: h.image}, Limits: plain, Tmp: 4 << 20, At: at}
 }
 
 func (h *house) take(instance string) cells.Cell {
@@ -234,7 +234,7 @@ func TestAgentThatStartsFindsCellsAsTheyWere(t *testing.T) {
 func TestStrangersAndTheDeadAreRemoved(t *testing.T) {
 	h := newHouse(t, "strange", cells.Pool{Min: 1, Max: 1})
 	h.await("a blank cell waits, frozen", blank(1))
-	stranger, err := h.engine.Create(t.Context(), cells.ContainerSpec{Cell: "none", Image: h.image, UID: 480998, Dir: t.TempDir(), Slice: h.config.Slice, Limits: plain})
+	stranger, err := h.engine.Create(t.Context(), cells.ContainerSpec{Cell: "none", Kind: cells.Kind{Image: h.image}, UID: 480998, Dir: t.TempDir(), Slice: h.config.Slice, Limits: plain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,4 +367,35 @@ func TestBlankCellsOfAnotherImageAreThereBeforeTheOldOnesGo(t *testing.T) {
 	if list := h.look(); of(list, patched) != 2 {
 		t.Errorf("for an image that does not start %d blank cells are left", of(list, patched))
 	}
+}
+
+func TestOtherRuntimesGetCellsOfTheirOwn(t *testing.T) {
+	h := newHouse(t, "runtime", cells.Pool{Min: 1, Max: 1})
+	h.await("a blank cell waits, frozen", blank(1))
+	pool := map[string]bool{}
+	for _, k := range h.look() {
+		pool[k.Cell] = true
+	}
+	s := h.spec("acme.0")
+	s.Runtime = "runc" // which each engine has, and which is another kind than no choice
+	c, err := h.Take(t.Context(), "acme.0", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pool[c.ID] || c.Runtime != "runc" || !c.Answers() {
+		t.Errorf("it got %+v; the pool had %v", c, pool)
+	}
+	if again, err := h.Take(t.Context(), "acme.0", s); err != nil || again.ID != c.ID {
+		t.Errorf("then it got %s, %v", again.ID, err)
+	}
+	s.Runtime = ""
+	if back, err := h.Take(t.Context(), "acme.0", s); err != nil || !pool[back.ID] {
+		t.Errorf("without a choice it got %s, %v", back.ID, err)
+	}
+	other := h.spec("globex.0")
+	other.Runtime = "nowhere"
+	if _, err := h.Take(t.Context(), "globex.0", other); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("a runtime that the engine lacks: %v", err)
+	}
+	h.await("the pool is as it was, and nothing is left of the other", func(list []cells.Container) bool { return len(list) == 2 && blank(1)(list) })
 }

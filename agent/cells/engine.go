@@ -41,6 +41,12 @@ type Network interface {
 	Detach(cell string) error
 }
 
+// Kind is what containers of a host differ in that no one can change later.
+type Kind struct {
+	Image   string `json:"image"`             // ID, sha256:…
+	Runtime string `json:"runtime,omitempty"` // OCI runtime; empty: the engine's own choice
+}
+
 // Limits is what a container may use.
 type Limits struct {
 	Memory int64 `json:"memory"` // bytes; no swap
@@ -50,8 +56,8 @@ type Limits struct {
 
 // ContainerSpec says how a container is made.
 type ContainerSpec struct {
-	Cell   string // its cell's id
-	Image  string // ID, sha256:…
+	Cell string // its cell's id
+	Kind
 	UID    int    // user and group
 	Tmp    int64  // bytes of /tmp
 	Dir    string // the host's directory at /run/cell

@@ -154,7 +154,7 @@ func (c *Cells) surplus(now time.Time) []*Cell {
 }
 
 func (c *Cells) makeOne(ctx context.Context, image string) {
-	cell, err := c.make(ctx, image)
+	cell, err := c.make(ctx, Kind{Image: image})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.making--
@@ -190,7 +190,8 @@ func (c *Cells) rest(cell *Cell) {
 }
 
 // adoptBlank makes blank cells that an earlier agent left ready to be taken.
-// Those that have no link, where cells have one now, go, and the reverse.
+// Those that have no link, where cells have one now, go, and the reverse; and
+// those that were ordered.
 func (c *Cells) adoptBlank(ctx context.Context) {
 	c.mu.Lock()
 	var left []*Cell
@@ -201,7 +202,7 @@ func (c *Cells) adoptBlank(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, cell := range left {
-		if cell.Linked != (c.cfg.Network != nil) {
+		if cell.Runtime != "" || cell.Linked != (c.cfg.Network != nil) {
 			c.clear(nil, []*Cell{cell})
 			continue
 		}

@@ -17,8 +17,8 @@ import (
 const bootPatience = 90 * time.Second
 
 // make makes a blank cell and waits until it has a spare.
-func (c *Cells) make(ctx context.Context, image string) (*Cell, error) {
-	cell, err := c.prepare(image)
+func (c *Cells) make(ctx context.Context, kind Kind) (*Cell, error) {
+	cell, err := c.prepare(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -33,10 +33,10 @@ func (c *Cells) make(ctx context.Context, image string) (*Cell, error) {
 
 // prepare makes what a cell needs before its container: a name, a user, a
 // directory.
-func (c *Cells) prepare(image string) (*Cell, error) {
+func (c *Cells) prepare(kind Kind) (*Cell, error) {
 	var id [4]byte
 	rand.Read(id[:]) // never fails
-	cell := &Cell{ID: hex.EncodeToString(id[:]), making: true, Image: image, Limits: c.cfg.Blank.Limits, Tmp: c.cfg.Blank.Tmp}
+	cell := &Cell{ID: hex.EncodeToString(id[:]), making: true, Kind: kind, Limits: c.cfg.Blank.Limits, Tmp: c.cfg.Blank.Tmp}
 	cell.home = filepath.Join(c.cfg.Dir, cell.ID)
 	uid, err := c.cfg.UIDs.Of(uidName(cell.ID))
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *Cells) prepare(image string) (*Cell, error) {
 
 func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	k, err := c.cfg.Engine.Create(ctx, ContainerSpec{
-		Cell: cell.ID, Image: cell.Image, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits, Resolv: c.cfg.Resolv,
+		Cell: cell.ID, Kind: cell.Kind, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits, Resolv: c.cfg.Resolv,
 	})
 	if err != nil {
 		return err
@@ -70,7 +70,29 @@ func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	if err != nil {
 		return err
 	}
-	return c.awaitSpare(ctx, cell)
+	if err := c.awaitSpare(ctx, cell); err != nil || cell.Runtime == "" {
+		return err
+	}
+	return c.sees(cell)
+}
+
+// sees takes the link of a cell away that doesn't see it: a runtime with a
+// network of its own, as gVisor is, knows only what was there when it started.
+func (c *Cells) sees(cell *Cell) error {
+	if !cell.Linked {
+		return nil
+	}
+	r, err := cell.ask(cellctl.Request{Op: "status"}, time.Second)
+	if err != nil || r.Links > 0 {
+		return err
+	}
+	if err := c.cfg.Network.Detach(cell.ID); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cell.Linked = false
+	return cell.save()
 }
 
 // link gives a cell a way out that is shut for now.

@@ -34,10 +34,14 @@ type gift struct {
 
 // claim returns a blank cell, which is the caller's alone from then on: one
 // that is there, or the next that is made, in the order in which callers came.
-func (c *Cells) claim(ctx context.Context, image string) (*Cell, error) {
+func (c *Cells) claim(ctx context.Context, kind Kind) (*Cell, error) {
+	if kind.Runtime != "" {
+		return c.order(ctx, kind)
+	}
+	image := kind.Image
 	c.mu.Lock()
 	for _, cell := range c.all {
-		if cell.blank() && cell.Image == image {
+		if cell.blank() && cell.Kind == kind {
 			cell.claimed = true
 			c.noteTaken()
 			c.mu.Unlock()
@@ -61,6 +65,26 @@ func (c *Cells) claim(ctx context.Context, image string) (*Cell, error) {
 		c.leave(w)
 		return nil, &Full{fmt.Sprintf("no container was ready within %v", patience), time.Second}
 	}
+}
+
+// order has a cell of a kind made for the caller: no pool has such.
+func (c *Cells) order(ctx context.Context, kind Kind) (*Cell, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case c.orders <- struct{}{}:
+		defer func() { <-c.orders }()
+	case <-ctx.Done():
+		return nil, &Full{fmt.Sprintf("%d containers of other OCI runtimes than the engine's own are being made already", cap(c.orders)), time.Second}
+	}
+	cell, err := c.make(ctx, kind)
+	if err != nil {
+		return nil, fmt.Errorf("OCI runtime %s: %w", kind.Runtime, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cell.making, cell.ready, cell.claimed = false, true, true
+	return cell, nil
 }
 
 // blank says that the cell is ready and nobody's.

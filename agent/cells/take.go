@@ -16,7 +16,7 @@ const limitPatience = 5 * time.Second
 // blank; *Full says that it waited in vain.
 func (c *Cells) Take(ctx context.Context, instance string, s Spec) (Cell, error) {
 	if cell, ok := c.Of(instance); ok {
-		if cell.Answers() && cell.Image == s.Image {
+		if cell.Answers() && cell.Kind == s.Kind {
 			return cell, nil
 		}
 		c.Release(instance)
@@ -26,7 +26,7 @@ func (c *Cells) Take(ctx context.Context, instance string, s Spec) (Cell, error)
 			return Cell{}, err
 		}
 	}
-	cell, err := c.claim(ctx, s.Image)
+	cell, err := c.claim(ctx, s.Kind)
 	if err != nil {
 		return Cell{}, err
 	}

@@ -11,7 +11,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -162,6 +164,19 @@ func (e *Engine) Version(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("cannot ask Docker for its version: %w", err)
 	}
 	return v.Version, nil
+}
+
+// Runtimes returns the names of the OCI runtimes that the engine has, in order.
+func (e *Engine) Runtimes(ctx context.Context) ([]string, error) {
+	api, err := e.api(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info, err := api.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask Docker about itself: %w", err)
+	}
+	return slices.Sorted(maps.Keys(info.Runtimes)), nil
 }
 
 // cgroupDriver returns how the engine makes cgroups: cgroupfs or systemd. The

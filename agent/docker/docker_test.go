@@ -47,7 +47,7 @@ func testSpec(t *testing.T, image string) cells.ContainerSpec {
 		}
 	})
 	return cells.ContainerSpec{
-		Cell: "test" + filepath.Base(cell), Image: image, UID: testUID,
+		Cell: "test" + filepath.Base(cell), Kind: cells.Kind{Image: image}, UID: testUID,
 		Tmp: 1 << 20, Dir: cell, Slice: "bulkhead-dockertest-0.slice",
 		Limits: cells.Limits{Memory: 64 << 20, CPU: 5e8, Pids: 32},
 	}

@@ -33,6 +33,7 @@ func (e *Engine) specs(s cells.ContainerSpec, parent string) (*container.Config,
 		CapDrop:        []string{"ALL"},
 		SecurityOpt:    []string{"no-new-privileges", "seccomp=" + seccomp.Profile()},
 		Init:           &no,
+		Runtime:        s.Runtime,
 		OomScoreAdj:    500, // before any runner
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: s.Dir, Target: "/run/cell"}},

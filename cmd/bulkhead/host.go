@@ -32,6 +32,7 @@ type hostView struct {
 	Address   string             `json:"address,omitempty"`
 	Init      string             `json:"init,omitempty"`
 	Versions  map[string]string  `json:"versions,omitempty"`
+	Runtimes  []string           `json:"runtimes,omitempty"`
 	Since     time.Time          `json:"since,omitzero"`
 	Cordon    *string            `json:"cordon,omitempty"`
 	Drain     *string            `json:"drain,omitempty"`
@@ -56,7 +57,7 @@ func hostViews(v *view) map[string]*hostView {
 		x := of(n[0])
 		h = x.Inventory.Limit(h)
 		x.unready = h.Unready
-		x.present, x.Capacity, x.Labels, x.Address, x.Init, x.Versions, x.Since = true, h.Capacity, h.Labels, h.Address, h.Init, h.Versions, h.Since
+		x.present, x.Capacity, x.Labels, x.Address, x.Init, x.Versions, x.Runtimes, x.Since = true, h.Capacity, h.Labels, h.Address, h.Init, h.Versions, h.Runtimes, h.Since
 	})
 	under(v, cluster.PlacementsPrefix, 2, func(n []string, p cluster.Placement, _ etcd.Event) {
 		x := of(n[0])
@@ -236,6 +237,7 @@ func hostText(w io.Writer, h *hostView, here []placement) {
 	fmt.Fprintf(w, "Labels     %s\n", dash(words(h.Labels)))
 	fmt.Fprintf(w, "Address    %s\n", dash(printable(h.Address)))
 	fmt.Fprintf(w, "Versions   %s\n", dash(words(h.Versions)))
+	fmt.Fprintf(w, "Runtimes   %s\n", dash(strings.Join(h.Runtimes, " ")))
 	if h.Distrust != nil {
 		fmt.Fprintf(w, "Distrusted until %s: %s\n", h.Distrust.Until.Local().Format(time.DateTime), h.Distrust.Reason)
 	}

@@ -176,6 +176,10 @@ func thisHost(ctx context.Context, o hostOptions, engine *docker.Engine) (cluste
 	if err != nil {
 		return cluster.Host{}, err
 	}
+	runtimes, err := engine.Runtimes(ctx)
+	if err != nil {
+		return cluster.Host{}, err
+	}
 	runner, err := installBinary("bulkhead-runner", filepath.Join(o.state, "bin"))
 	if err != nil {
 		return cluster.Host{}, err
@@ -185,7 +189,7 @@ func thisHost(ctx context.Context, o hostOptions, engine *docker.Engine) (cluste
 		return cluster.Host{}, err
 	}
 	h := cluster.Host{
-		Name: o.name, Cores: capacity.CPU, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image,
+		Name: o.name, Cores: capacity.CPU, Capacity: capacity, Labels: o.labels, Init: "supervisor", Boot: boot, Image: image, Runtimes: runtimes,
 		Paths:    cluster.Paths{Run: o.run, State: o.state, Runner: runner},
 		ProxyGID: agent.ProxyUID, Address: o.address,
 		Versions: map[string]string{"os": facts.OS(), "kernel": facts.Kernel(), "docker": docker, "bulkhead": version},
