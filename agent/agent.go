@@ -60,7 +60,10 @@ func New(c Config) (*Agent, error) {
 			return nil, fmt.Errorf("cannot make agent: %w", err)
 		}
 	}
-	book, err := openBook(c.Host.Name, disk(filepath.Join(p.State, "desired")), c.Log)
+	keys := &secrets{path: c.Secrets, open: c.OpenSecrets, log: c.Log}
+	keys.again()
+	c.Host.Opens = keys.opens()
+	book, err := openBook(c.Host.Name, disk(filepath.Join(p.State, "desired")), keys, c.Log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}

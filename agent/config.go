@@ -14,6 +14,7 @@ import (
 	"bulkhead/agent/egress"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 )
 
 // FirstUID is the first user that instances get; ProxyUID, just below, is the
@@ -32,6 +33,11 @@ type Config struct {
 	Engine   cells.Engine
 	Pool     cells.Pool // blank cells to keep; the zero value keeps none
 	Log      *slog.Logger
+
+	// Secrets is the file of the keys that open sealed secrets, and OpenSecrets
+	// what reads it; without, tenants whose secrets are sealed can't run.
+	Secrets     string
+	OpenSecrets func() (*sealed.Ring, error) // default: sealed.ReadRing
 
 	// Egress is how cells reach the outside; nil: they have no network.
 	Egress *egress.Config
@@ -96,6 +102,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Actions == nil {
 		c.Actions = orders.None{}
+	}
+	if c.OpenSecrets == nil {
+		c.OpenSecrets = func() (*sealed.Ring, error) { return sealed.ReadRing(c.Secrets) }
 	}
 	if c.Workers == 0 {
 		c.Workers = 8

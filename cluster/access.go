@@ -26,12 +26,14 @@ const (
 )
 
 // SchedulerAccess is what schedulers may do: read everything, write what they
-// decide. Not tenants, functions and inventory, which are others' to say.
+// decide. Not the inventory and what secrets are sealed with, which are others'
+// to say; tenants and functions are too, but schedulers seal what is in plain
+// text there.
 func SchedulerAccess() []Access {
 	all := []Access{{Key: Root, Prefix: true}}
 	for _, prefix := range []string{
 		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
-		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix,
+		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix, TenantsPrefix, FunctionsPrefix,
 	} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}

@@ -26,6 +26,7 @@ const (
 	OrdersPrefix     = Root + "orders/"     // scheduler: Order
 	ReportsPrefix    = Root + "reports/"    // agent: Report
 	AsksPrefix       = Root + "asks/"       // agent: Ask
+	SealingPrefix    = Root + "sealing/"    // operator: Sealing
 	StatusPrefix     = Root + "status/"     // scheduler: Status
 	ElectionPrefix   = Root + "election/"   // scheduler: who leads
 )
@@ -95,6 +96,9 @@ func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + 
 
 // DistrustKey is where the scheduler says that it distrusts a host.
 func DistrustKey(host string) string { return StatusPrefix + "hosts/" + host }
+
+// SealingKey is what secrets are to be sealed with.
+const SealingKey = SealingPrefix + "lock"
 
 // HostBrakeKey stands while the scheduler moves nothing because most hosts
 // vanished at once: the value is a [Brake]. Deleting it says that they are

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"path"
 	"time"
 )
@@ -42,12 +43,22 @@ type Host struct {
 	// Address, host:port, is where its proxy takes requests from other hosts'
 	// proxies; empty: it takes none.
 	Address string `json:"address,omitempty"`
+	// Opens are the IDs of the keys with which it can open sealed secrets.
+	Opens []string `json:"opens,omitempty"`
 	// Member says that it runs a member of etcd: no two of them are patched at
 	// a time.
 	Member bool `json:"member,omitempty"`
 	// Unready says why it should not be counted on yet (Docker, its proxy, its
 	// pool of cells); empty: it is well, by its own checks.
 	Unready string `json:"unready,omitempty"`
+}
+
+// Sealing says what secrets are sealed with before they are written: the value
+// of [SealingKey]. While there is none they stay in plain text. It is no secret.
+type Sealing struct {
+	ID   string          `json:"id"`             // of the key that opens what the lock seals
+	Lock json.RawMessage `json:"lock"`           // package sealed reads it
+	File string          `json:"file,omitempty"` // where a cluster of one machine keeps the keys that open
 }
 
 // Paths are where a host keeps things; a scheduler renders them into units.
@@ -145,6 +156,7 @@ type Function struct {
 	Code    string            `json:"code"`
 	Meta    map[string]string `json:"meta,omitempty"`
 	Secrets map[string]string `json:"secrets,omitempty"`
+	Sealed  string            `json:"sealed,omitempty"` // Secrets, as package sealed makes it, in their place
 	Limits  *LowerLimits      `json:"limits,omitempty"` // below the tenant's
 	Created time.Time         `json:"created,omitzero"`
 	Version string            `json:"version,omitempty"` // Digest of the rest; set by the agent
@@ -159,6 +171,7 @@ type Status struct {
 	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
 	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
 	Instances []string  `json:"instances,omitempty"`
+	Sealed    int64     `json:"sealed,omitempty"` // revision at which the scheduler sealed a spec written in plain text
 	Wanted    int       `json:"wanted,omitempty"` // instances, when they are more than the least
 	Scaled    string    `json:"scaled,omitempty"` // why so many
 	Time      time.Time `json:"time"`

@@ -21,6 +21,7 @@ type Key struct {
 	KID    string `json:"kid"`              // 1 to 64 characters, unique in the spec
 	Alg    string `json:"alg"`              // HS256, RS256, ES256 or EdDSA
 	Secret string `json:"secret,omitempty"` // HS256: at least 32 bytes (RFC 7518, section 3.2)
+	Sealed string `json:"sealed,omitempty"` // HS256: the secret, as package sealed makes it; in place of Secret
 	Public string `json:"public,omitempty"` // PEM; RSA of at least 2048 bits
 }
 

@@ -68,6 +68,9 @@ func NewGate(tenant string, keys []cluster.Key) (*Gate, error) {
 func parseKey(k cluster.Key) (crypto.PublicKey, error) {
 	switch k.Alg {
 	case "HS256":
+		if len(k.Secret) < cluster.MinSecret {
+			return nil, fmt.Errorf("its secret is %d bytes long, want at least %d: with none anybody could sign", len(k.Secret), cluster.MinSecret)
+		}
 		return []byte(k.Secret), nil
 	case "RS256":
 		return jwt.ParseRSAPublicKeyFromPEM([]byte(k.Public))

@@ -109,7 +109,7 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
-	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
+	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch, opening: a.opening}
 	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
 	return runAgent(ctx, p, o, replaceProxy)
 }

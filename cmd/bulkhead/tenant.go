@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 )
 
 func newTenant(a *app) *cobra.Command {
@@ -116,10 +117,19 @@ func (a *app) showTenant(ctx context.Context, s store, tenant string, secrets bo
 	if err != nil {
 		return err
 	}
-	if spec != nil && !secrets {
+	switch {
+	case spec == nil:
+	case secrets:
+		if spec.Keys, err = a.openKeys(ctx, s, tenant, spec.Keys); err != nil {
+			return err
+		}
+	default:
 		for i, k := range spec.Keys {
-			if k.Secret != "" {
+			switch {
+			case k.Secret != "":
 				spec.Keys[i].Secret = fmt.Sprintf("(%d bytes)", len(k.Secret))
+			case k.Sealed != "":
+				spec.Keys[i].Sealed = "(for key " + sealed.KeyID(k.Sealed) + ")"
 			}
 		}
 	}

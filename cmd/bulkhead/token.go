@@ -83,6 +83,11 @@ func (a *app) sign(ctx context.Context, s store, g grant) (string, jwt.MapClaims
 	if err != nil {
 		return "", nil, err
 	}
+	if g.keyFile == "" {
+		if spec.Keys, err = a.openKeys(ctx, s, g.tenant, spec.Keys); err != nil {
+			return "", nil, err
+		}
+	}
 	key, private, err := a.signer(spec, g)
 	if err != nil {
 		return "", nil, err

@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A secret is looked for wherever something of ours might leave it, after a
+// day's work with it, and may be found only where docs/security.md says.
+
+func TestNoSecretIsLeftOnThisMachine(t *testing.T) {
+	secretsStaySecret(t, thisMachine(t))
+}
+
+func TestNoSecretIsLeftOnAHostWithSystemd(t *testing.T) {
+	secretsStaySecret(t, hostWithSystemd(t))
+}
+
+func secretsStaySecret(t *testing.T, m *machine) {
+	m.up()
+	h := newHoard(m)
+	h.work()
+	h.planted()
+	hits := h.hits()
+	for _, hit := range hits {
+		if !h.allowed(hit) {
+			t.Errorf("found a secret: %s", hit)
+		}
+	}
+	// What is allowed to be there is there: else the search finds nothing at all.
+	for name, want := range h.expected() {
+		if !slices.ContainsFunc(hits, want) {
+			t.Errorf("the search does not find the secret that it must: %s, of\n%s", name, strings.Join(texts(hits), "\n"))
+		}
+	}
+}
+
+// hoard are the secrets of a test, each with the name that it is told by: its
+// value is never printed.
+type hoard struct {
+	*machine
+	dir     string // on the machine: of files that hold secrets, for who needs them
+	secrets map[string]string
+}
+
+// hit is a secret that was found.
+type hit struct{ secret, surface, place string }
+
+func (h hit) String() string { return fmt.Sprintf("%s, by %s, in %s", h.secret, h.surface, h.place) }
+
+func texts(hits []hit) (all []string) {
+	for _, h := range hits {
+		all = append(all, h.String())
+	}
+	return all
+}
+
+func newHoard(m *machine) *hoard {
+	h := &hoard{machine: m, secrets: map[string]string{}}
+	h.dir = strings.TrimSpace(m.run("mktemp", "-d"))
+	m.t.Cleanup(func() { m.try("rm", "-r", h.dir) })
+	return h
+}
+
+// secret makes one, and a file with it.
+func (h *hoard) secret(name string) (value, file string) {
+	value = rand.Text() + rand.Text() // 52 characters
+	return value, h.keep(name, value)
+}
+
+// keep puts a secret into a file on the machine. It stands in no command that
+// goes on to run.
+func (h *hoard) keep(name, value string) string {
+	h.t.Helper()
+	h.secrets[name] = value
+	return h.file(name, value)
+}
+
+func (h *hoard) file(name, value string) string {
+	h.t.Helper()
+	path := h.dir + "/" + name
+	h.run("sh", "-c", fmt.Sprintf("umask 077; cat >%s <<'END'\n%s\nEND", path, value))
+	return path
+}
+
+// as calls with a token that is in a file.
+func (h *hoard) as(token, path string, status int, body string) {
+	h.t.Helper()
+	h.want(path, "", status, body, "-H", "@"+token)
+}
+
+func (h *hoard) header(name, tenant string) string {
+	h.t.Helper()
+	token := h.token(tenant)
+	h.secrets[name] = token
+	return h.file(name, "Authorization: Bearer "+token)
+}
+
+const worker = `module.exports = (ctx, cb) => {
+  console.log('at work on', Object.keys(ctx.secrets).join());
+  if (ctx.query.fail === 'throw') throw new Error('on purpose');
+  if (ctx.query.fail === 'die') process.kill(process.pid, 'SIGSEGV');
+  cb(null, { sum: require('crypto').createHash('sha256').update(ctx.secrets.API).digest('hex') });
+};`
+
+// work is a day's work with secrets: one tenant's key is written in plain text
+// with etcdctl, the other's sealed by bulkhead.
+func (h *hoard) work() {
+	h.t.Helper()
+	late, _ := h.secret("key-put")
+	early, _ := h.secret("key-applied")
+	specOf := func(secret string) string {
+		return fmt.Sprintf(`{"keys": [{"kid": "k1", "alg": "HS256", "secret": %q}], "replicas": {"min": 1}}`, secret)
+	}
+	put, apply := h.file("put.json", specOf(late)), h.file("apply.json", specOf(early))
+	h.run("sh", "-c", "ETCDCTL_API=3 etcdctl --endpoints "+h.etcd+" put /bulkhead/tenants/put <"+put)
+	h.bulkhead("tenant", "apply", "--name", "applied", "-f", apply, "--wait")
+	h.await("the plain secret is sealed, and said to have been", func() bool {
+		out := h.bulkhead("tenant", "show", "put")
+		return strings.Contains(out, "written in plain text") && strings.Contains(out, "put.0")
+	})
+	for _, tenant := range []string{"put", "applied"} {
+		value, file := h.secret("function-" + tenant)
+		h.run("sh", "-c", "cat >"+h.dir+"/work.js <<'END'\n"+worker+"\nEND")
+		h.bulkhead("function", "deploy", tenant, "work", h.dir+"/work.js", "--secret", "API=@"+file)
+		token := h.header("token-"+tenant, tenant)
+		sum := sha256.Sum256([]byte(value))
+		h.as(token, "/"+tenant+"/work", 200, hex.EncodeToString(sum[:]))
+		h.as(token, "/"+tenant+"/work?fail=throw", 500, "on purpose")
+		h.as(token, "/"+tenant+"/work?fail=die", 500, "")
+		h.as(token, "/"+tenant+"/nothing", 404, "")
+		h.as(token, "/"+map[string]string{"put": "applied", "applied": "put"}[tenant]+"/work", 403, "token_foreign")
+		h.want("/"+tenant+"/work?key="+h.secrets["token-"+tenant], "", 200, hex.EncodeToString(sum[:]))
+		// Mistakes are told without what they were made with.
+		bad := h.file("bad.json", strings.Replace(specOf(h.secrets["key-"+tenant]), `"kid"`, `"secrte": "x", "kid"`, 1))
+		if out, err := h.try(h.command("tenant", "apply", "--name", tenant, "-f", bad)...); err == nil {
+			h.t.Errorf("a bad spec was taken: %s", out)
+		} else if strings.Contains(out, h.secrets["key-"+tenant]) {
+			h.t.Error("an error shows a secret")
+		}
+		h.bulkhead("logs", tenant)
+	}
+	pid := h.pid()
+	h.run("kill", "-9", fmt.Sprint(pid))
+	h.awaitGone(pid)
+	h.up()
+	h.bulkhead("host", "drain", h.name)
+	h.await("the host is drained", func() bool { return !strings.Contains(h.bulkhead("status"), "applied.0") })
+	h.bulkhead("host", "undrain", h.name)
+	for _, tenant := range []string{"put", "applied"} {
+		h.await(tenant+" is back", func() bool {
+			status, _ := h.call("/"+tenant+"/work", "", "-H", "@"+h.dir+"/token-"+tenant)
+			return status == 200
+		})
+	}
+	ring := h.run("cat", h.state+"/secrets/opening-keys.json")
+	_, ring, _ = strings.Cut(ring, `"value":"`)
+	ring, _, _ = strings.Cut(ring, `"`)
+	h.secrets["opening-key"] = ring
+	h.file("patterns", strings.Join(h.patterns(), "\n"))
+}
+
+// patterns are what is looked for: each secret as it is, and as it would stand
+// in what encodes bytes as text.
+func (h *hoard) patterns() (all []string) {
+	for _, value := range h.secrets {
+		all = append(all, forms(value)...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func forms(value string) []string {
+	return []string{value, base64.StdEncoding.EncodeToString([]byte(value)), hex.EncodeToString([]byte(value))}
+}
+
+// surfaces are where a secret might be left, each a command that prints a line
+// "place TAB pattern" for each that it finds.
+func (h *hoard) surfaces() map[string]string {
+	in := func(what string) string {
+		return fmt.Sprintf(`{ %s; } 2>/dev/null | grep -aoF -f %s/patterns | sort -u | sed "s|^|$place\t|"`, what, h.dir)
+	}
+	files := func(dirs string) string {
+		return fmt.Sprintf(`find %s -type f 2>/dev/null | while read -r place; do %s; done`, dirs, in(`cat "$place"`))
+	}
+	etcdctl := "ETCDCTL_API=3 etcdctl --endpoints " + h.etcd
+	return map[string]string{
+		"state":   files(h.state),
+		"run":     files(h.runs),
+		"units":   files("/etc/systemd /run/systemd/system /run/systemd/transient"),
+		"logs":    files("/var/log"),
+		"etcd":    fmt.Sprintf(`%s get "" --from-key --keys-only | grep . | while read -r place; do %s; done`, etcdctl, in(etcdctl+` get "$place"`)),
+		"argv":    `for place in /proc/[0-9]*/cmdline; do ` + in(`cat $place`) + `; done`,
+		"environ": `for place in /proc/[0-9]*/environ; do ` + in(`cat $place`) + `; done`,
+		"docker":  `for place in $(docker ps -aq); do ` + in(`docker inspect $place; docker logs $place 2>&1`) + `; done`,
+		"systemd": `place=systemctl; ` + in(`systemctl show --all '*'; systemctl show-environment; systemctl cat '*'`),
+		"journal": `place=journal; ` + in(`journalctl --no-pager -o export`),
+		"says":    `place=commands; ` + in(strings.Join(h.questions(), "; ")),
+	}
+}
+
+// questions are commands whose output people copy into tickets.
+func (h *hoard) questions() (all []string) {
+	for _, args := range [][]string{
+		{"status"}, {"status", "-o", "json"}, {"tenant", "show", "put"}, {"tenant", "show", "applied", "-o", "json"},
+		{"function", "list", "put", "-o", "json"}, {"logs", "put"}, {"logs", "applied"}, {"secrets", "status"},
+	} {
+		all = append(all, strings.Join(h.command(args...), " ")+" 2>&1")
+	}
+	return all
+}
+
+// hits searches all surfaces.
+func (h *hoard) hits() (all []hit) {
+	h.t.Helper()
+	for name := range h.surfaces() {
+		all = append(all, h.search(name)...)
+	}
+	return all
+}
+
+func (h *hoard) search(surface string) (all []hit) {
+	h.t.Helper()
+	for line := range strings.Lines(h.run("sh", "-c", h.surfaces()[surface])) {
+		place, pattern, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok {
+			h.t.Fatalf("searching %s printed something else than what it found", surface)
+		}
+		for name, value := range h.secrets {
+			if slices.Contains(forms(value), pattern) {
+				all = append(all, hit{name, surface, place})
+			}
+		}
+	}
+	return all
+}
+
+// planted puts a secret where each surface must see it.
+func (h *hoard) planted() {
+	h.t.Helper()
+	for surface, plant := range map[string]string{
+		"state":   `cp SECRET ` + h.state + `/planted`,
+		"run":     `cp SECRET ` + h.runs + `/planted`,
+		"units":   `mkdir -p /run/systemd/system; cp SECRET /run/systemd/system/planted.conf`,
+		"logs":    `cp SECRET /var/log/planted.log`,
+		"etcd":    `ETCDCTL_API=3 etcdctl --endpoints ` + h.etcd + ` put /planted <SECRET`,
+		"argv":    `setsid sh -c 'sleep 600; :' "$(cat SECRET)" >/dev/null 2>&1 & echo $! >` + h.dir + `/argv.pid`,
+		"environ": `PLANTED="$(cat SECRET)" setsid sleep 600 >/dev/null 2>&1 & echo $! >` + h.dir + `/environ.pid`,
+		"docker":  `docker create --name planted-secret --env "PLANTED=$(cat SECRET)" $(docker images -q | head -n 1) true`,
+	} {
+		h.run("sh", "-c", strings.ReplaceAll(plant, "SECRET", h.dir+"/function-put"))
+		if !slices.ContainsFunc(h.search(surface), func(hit hit) bool {
+			return hit.secret == "function-put" && (strings.Contains(hit.place, "planted") || surface == "docker" || surface == "argv" || surface == "environ")
+		}) {
+			h.t.Errorf("a secret that was put there on purpose is not found by %s", surface)
+		}
+	}
+	h.run("sh", "-c", strings.NewReplacer("DIR", h.dir, "STATE", h.state, "RUNS", h.runs, "ETCD", h.etcd).Replace(
+		`rm STATE/planted RUNS/planted /run/systemd/system/planted.conf /var/log/planted.log; docker rm planted-secret
+		ETCDCTL_API=3 etcdctl --endpoints ETCD del /planted; kill $(cat DIR/argv.pid DIR/environ.pid)`))
+}
+
+// allowed says whether docs/security.md has a secret where it was found.
+func (h *hoard) allowed(f hit) bool {
+	instance := func(tenant string) string { return h.runs + "/instances/" + tenant + ".0/private/" }
+	tenant := f.secret[strings.Index(f.secret, "-")+1:]
+	switch {
+	case f.secret == "opening-key":
+		return f.place == h.state+"/secrets/opening-keys.json"
+	case strings.HasPrefix(f.secret, "key-") && f.place == instance(tenant)+"keys.json":
+		return true
+	case strings.HasPrefix(f.secret, "function-") && f.place == instance(tenant)+"functions/work.json":
+		return true
+	case f.secret == "key-put" && strings.HasPrefix(f.place, filepath.Join(h.state, "etcd")+"/"):
+		return true // etcd's history, until it is compacted
+	}
+	return false
+}
+
+// expected are hits that there must be.
+func (h *hoard) expected() map[string]func(hit) bool {
+	at := func(secret, place string) func(hit) bool {
+		return func(f hit) bool { return f.secret == secret && strings.HasPrefix(f.place, place) }
+	}
+	return map[string]func(hit) bool{
+		"the runner's credential": at("key-applied", h.runs+"/instances/"),
+		"the function's record":   at("function-applied", h.runs+"/instances/"),
+		"the opening keys":        at("opening-key", h.state+"/secrets/"),
+	}
+}
