@@ -88,7 +88,7 @@ func newFunctionList(a *app) *cobra.Command {
 			if _, revision, err := s.read(cmd.Context(), cluster.TenantKey(args[0])); err != nil || revision == 0 && len(functions) == 0 {
 				return orElse(err, noTenant(args[0]))
 			}
-			sealing, _, err := s.lock(cmd.Context())
+			sealing, _, err := s.lockOf(cmd.Context())
 			if err != nil {
 				return err
 			}

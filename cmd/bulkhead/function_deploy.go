@@ -155,7 +155,7 @@ func (a *app) writeFunction(ctx context.Context, s store, tenant, name string, f
 	if err != nil {
 		return "", 0, err
 	}
-	sealing, lock, err := s.lock(ctx)
+	sealing, lock, err := s.lockOf(ctx)
 	if err != nil {
 		return "", 0, err
 	}

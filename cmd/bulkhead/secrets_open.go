@@ -21,8 +21,8 @@ const ringName = "opening-keys.json"
 // ringFile is where a cluster of one machine keeps them.
 func ringFile(state string) string { return filepath.Join(state, "secrets", ringName) }
 
-// lock is what secrets are to be sealed with; nil: they stay in plain text.
-func (s store) lock(ctx context.Context) (cluster.Sealing, *sealed.Lock, error) {
+// lockOf is what secrets are to be sealed with; nil: they stay in plain text.
+func (s store) lockOf(ctx context.Context) (cluster.Sealing, *sealed.Lock, error) {
 	var v cluster.Sealing
 	data, revision, err := s.read(ctx, cluster.SealingKey)
 	if err != nil || revision == 0 {
@@ -65,7 +65,7 @@ func (a *app) openKeys(ctx context.Context, s store, tenant string, keys []clust
 		if k.Sealed == "" || r != nil {
 			continue
 		}
-		v, _, err := s.lock(ctx)
+		v, _, err := s.lockOf(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (a *app) openFunction(v cluster.Sealing, tenant, name string, f cluster.Fun
 // there is something to seal them with, and whether what is there says the
 // same already.
 func (a *app) sealSpec(ctx context.Context, s store, tenant string, old, data []byte) (spec []byte, same bool, err error) {
-	v, lock, err := s.lock(ctx)
+	v, lock, err := s.lockOf(ctx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -122,7 +122,7 @@ func (a *app) sealSpec(ctx context.Context, s store, tenant string, old, data []
 // keepRing makes the keys that open a cluster's secrets, if there are none, and
 // says in etcd what to seal with.
 func keepRing(ctx context.Context, s store, file string) (*sealed.Ring, error) {
-	v, _, err := s.lock(ctx)
+	v, _, err := s.lockOf(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ var verbs = []func(*app) *cobra.Command{
 	newAgent,
 	newEnded,
 	newCluster,
+	newSecrets,
 	newButane,
 	newPKI,
 }

@@ -41,15 +41,16 @@ func ring(handle *keyset.Handle) (*Ring, error) {
 // First is the ID of the key that the ring's lock seals with.
 func (r *Ring) First() string { return idText(r.handle.KeysetInfo().GetPrimaryKeyId()) }
 
-// IDs are those of all keys, sorted.
-func (r *Ring) IDs() []string {
-	var ids []string
+// Added are the IDs of all keys, in the order in which they were added.
+func (r *Ring) Added() (ids []string) {
 	for _, k := range r.handle.KeysetInfo().GetKeyInfo() {
 		ids = append(ids, idText(k.GetKeyId()))
 	}
-	slices.Sort(ids)
 	return ids
 }
+
+// IDs are those of all keys, sorted.
+func (r *Ring) IDs() []string { return slices.Sorted(slices.Values(r.Added())) }
 
 var errNotSealed = errors.New("is no sealed text: want one that bulkhead made")
 

@@ -145,14 +145,14 @@ func (h *hoard) work() {
 		} else if strings.Contains(out, h.secrets["key-"+tenant]) {
 			h.t.Error("an error shows a secret")
 		}
-		h.bulkhead("logs", tenant)
+		h.bulkhead("logs", tenant, "--state", h.state)
 	}
 	pid := h.pid()
 	h.run("kill", "-9", fmt.Sprint(pid))
 	h.awaitGone(pid)
 	h.up()
 	h.bulkhead("host", "drain", h.name)
-	h.await("the host is drained", func() bool { return !strings.Contains(h.bulkhead("status"), "applied.0") })
+	h.await("the host is being drained", func() bool { return strings.Contains(h.bulkhead("status"), "applied.0 leaves") })
 	h.bulkhead("host", "undrain", h.name)
 	for _, tenant := range []string{"put", "applied"} {
 		h.await(tenant+" is back", func() bool {
@@ -210,7 +210,7 @@ func (h *hoard) surfaces() map[string]string {
 func (h *hoard) questions() (all []string) {
 	for _, args := range [][]string{
 		{"status"}, {"status", "-o", "json"}, {"tenant", "show", "put"}, {"tenant", "show", "applied", "-o", "json"},
-		{"function", "list", "put", "-o", "json"}, {"logs", "put"}, {"logs", "applied"}, {"secrets", "status"},
+		{"function", "list", "put", "-o", "json"}, {"logs", "put", "--state", h.state}, {"logs", "applied", "--state", h.state}, {"secrets", "status"},
 	} {
 		all = append(all, strings.Join(h.command(args...), " ")+" 2>&1")
 	}
