@@ -8,6 +8,7 @@
 //	DIR/peer-ca.{crt,key}        hosts' proxies among each other
 //	DIR/root.{crt,key}           the operator, for etcd
 //	DIR/hosts/<host>/…           what goes to this host, and to no other
+//	DIR/opening-keys.json        what opens tenants' secrets; goes to all hosts that run tenants
 //
 // Authorities live ten years, all others one, and are made anew when a third
 // of that is left or when what they say has changed. Keys are ECDSA P-256. The

@@ -306,3 +306,32 @@ func (a *app) rotate(ctx context.Context, v *vault, timeout time.Duration, drop 
 		}
 	})
 }
+
+// beginSealing has secrets sealed in a cluster where none are yet, if all hosts
+// that are there can open them. It returns the key that they are sealed for, if
+// that is new.
+func (a *app) beginSealing(ctx context.Context, s store) (string, error) {
+	sealing, lock, err := s.lockOf(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case lock != nil:
+		return "", nil
+	case a.opening == "":
+		a.note("secrets are kept in plain text in etcd; give --opening-keys pki/%s to have them sealed", ringName)
+		return "", nil
+	}
+	v := &vault{store: s, sealing: sealing, file: a.opening}
+	if v.ring, err = sealed.ReadRing(v.file); err != nil {
+		return "", fail(exitNotFound, "bulkhead secrets add makes one", "%w", err)
+	}
+	w, err := s.look(ctx, cluster.HostsPrefix)
+	if err != nil {
+		return "", err
+	}
+	if hosts := lacks(w, v.ring.First()); len(hosts) > 0 {
+		a.note("secrets stay in plain text in etcd: these hosts could not open them: %s; give them the file (bulkhead pki pack), then bulkhead secrets use", strings.Join(hosts, " "))
+		return "", nil
+	}
+	return v.ring.First(), s.putLock(ctx, sealing, v.ring, "")
+}

@@ -75,7 +75,9 @@ func TestAnotherKeyForSecretsWithoutAFailedRequest(t *testing.T) {
 	m.up()
 	h := newHoard(m)
 	m.put("umbra", strings.Replace(specOf("umbra"), `"replicas": {`, `"limits": {"rate": 0}, "replicas": {"min": 1, `, 1))
-	m.await("umbra can be called", func() bool { return strings.Contains(m.bulkhead("tenant", "show", "umbra"), "umbra.0 on "+m.name+": ready") })
+	m.await("umbra can be called", func() bool {
+		return strings.Contains(m.bulkhead("tenant", "show", "umbra"), "umbra.0 on "+m.name+": ready")
+	})
 	_, api := h.secret("api")
 	m.run("sh", "-c", "cat >"+h.dir+"/f.js <<'END'\nconst kept = Math.random(); module.exports = (ctx, cb) => cb(null, { kept, n: ctx.secrets.API.length });\nEND")
 	m.bulkhead("function", "deploy", "umbra", "f", h.dir+"/f.js", "--secret", "API=@"+api)

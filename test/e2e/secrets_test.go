@@ -164,6 +164,7 @@ func (h *hoard) work() {
 	_, ring, _ = strings.Cut(ring, `"value":"`)
 	ring, _, _ = strings.Cut(ring, `"`)
 	h.secrets["opening-key"] = ring
+	h.secret("decoy")
 	h.file("patterns", strings.Join(h.patterns(), "\n"))
 }
 
@@ -242,29 +243,27 @@ func (h *hoard) search(surface string) (all []hit) {
 	return all
 }
 
-// planted puts a secret where each surface must see it.
+// planted puts a decoy where each surface must see it, and takes it away again.
 func (h *hoard) planted() {
 	h.t.Helper()
-	for surface, plant := range map[string]string{
-		"state":   `cp SECRET ` + h.state + `/planted`,
-		"run":     `cp SECRET ` + h.runs + `/planted`,
-		"units":   `mkdir -p /run/systemd/system; cp SECRET /run/systemd/system/planted.conf`,
-		"logs":    `cp SECRET /var/log/planted.log`,
-		"etcd":    `ETCDCTL_API=3 etcdctl --endpoints ` + h.etcd + ` put /planted <SECRET`,
-		"argv":    `setsid sh -c 'sleep 600; :' "$(cat SECRET)" >/dev/null 2>&1 & echo $! >` + h.dir + `/argv.pid`,
-		"environ": `PLANTED="$(cat SECRET)" setsid sleep 600 >/dev/null 2>&1 & echo $! >` + h.dir + `/environ.pid`,
-		"docker":  `docker create --name planted-secret --env "PLANTED=$(cat SECRET)" $(docker images -q | head -n 1) true`,
+	for surface, plant := range map[string][2]string{
+		"state":   {`cp SECRET STATE/planted`, `rm STATE/planted`},
+		"run":     {`cp SECRET RUN/planted`, `rm RUN/planted`},
+		"units":   {`mkdir -p /etc/systemd/system; cp SECRET /etc/systemd/system/planted.conf`, `rm /etc/systemd/system/planted.conf`},
+		"logs":    {`cp SECRET /var/log/planted.log`, `rm /var/log/planted.log`},
+		"etcd":    {`STORE put /planted <SECRET`, `STORE del /planted`},
+		"argv":    {`setsid sh -c 'sleep 600; :' "$(cat SECRET)" >/dev/null 2>&1 & echo $! >DIR/pid`, `kill -- -$(cat DIR/pid)`},
+		"environ": {`PLANTED="$(cat SECRET)" setsid sleep 600 >/dev/null 2>&1 & echo $! >DIR/pid`, `kill $(cat DIR/pid)`},
+		"docker":  {`docker create --name planted-secret --env "PLANTED=$(cat SECRET)" $(docker images -q | head -n 1) true`, `docker rm planted-secret`},
+		"says":    {`STORE put /bulkhead/cordons/` + h.name + ` <SECRET`, `STORE del /bulkhead/cordons/` + h.name},
 	} {
-		h.run("sh", "-c", strings.ReplaceAll(plant, "SECRET", h.dir+"/function-put"))
-		if !slices.ContainsFunc(h.search(surface), func(hit hit) bool {
-			return hit.secret == "function-put" && (strings.Contains(hit.place, "planted") || surface == "docker" || surface == "argv" || surface == "environ")
-		}) {
-			h.t.Errorf("a secret that was put there on purpose is not found by %s", surface)
+		words := strings.NewReplacer("SECRET", h.dir+"/decoy", "DIR", h.dir, "STATE", h.state, "RUN", h.runs, "STORE", "ETCDCTL_API=3 etcdctl --endpoints "+h.etcd)
+		h.run("sh", "-c", words.Replace(plant[0]))
+		if hits := h.search(surface); !slices.ContainsFunc(hits, func(hit hit) bool { return hit.secret == "decoy" }) {
+			h.t.Errorf("a secret that was put there on purpose is not found by %s, which finds %q", surface, texts(hits))
 		}
+		h.run("sh", "-c", words.Replace(plant[1]))
 	}
-	h.run("sh", "-c", strings.NewReplacer("DIR", h.dir, "STATE", h.state, "RUNS", h.runs, "ETCD", h.etcd).Replace(
-		`rm STATE/planted RUNS/planted /run/systemd/system/planted.conf /var/log/planted.log; docker rm planted-secret
-		ETCDCTL_API=3 etcdctl --endpoints ETCD del /planted; kill $(cat DIR/argv.pid DIR/environ.pid)`))
 }
 
 // allowed says whether docs/security.md has a secret where it was found.
@@ -272,6 +271,8 @@ func (h *hoard) allowed(f hit) bool {
 	instance := func(tenant string) string { return h.runs + "/instances/" + tenant + ".0/private/" }
 	tenant := f.secret[strings.Index(f.secret, "-")+1:]
 	switch {
+	case f.secret == "decoy":
+		return strings.HasPrefix(f.place, filepath.Join(h.state, "etcd")+"/") // planted went through it
 	case f.secret == "opening-key":
 		return f.place == h.state+"/secrets/opening-keys.json"
 	case strings.HasPrefix(f.secret, "key-") && f.place == instance(tenant)+"keys.json":
