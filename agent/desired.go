@@ -114,7 +114,7 @@ func (b *book) complete(w *Want, paths cluster.Paths) error {
 	if err != nil {
 		return &lockedError{err}
 	}
-	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: keys, Limits: p.Limits, Sleep: p.Sleep})
+	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: keys, Revoked: p.Revoked, Limits: p.Limits, Sleep: p.Sleep})
 	return err
 }
 

@@ -106,10 +106,10 @@ func (a *Agent) report(i string, w Want, o Observed, l *life, tasks []Task) clus
 		Phase: l.phase, Reason: l.reason, Since: l.since.UTC(),
 		Endpoint:  a.cfg.Host.Paths.InstanceDir(i).Socket(),
 		Network:   a.noNetwork(i, w.Placement.Egress),
-		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions,
+		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions, Told: l.told.Told,
 	}
 	if len(tasks) == 0 && l.cancel == nil {
-		r.Functions = w.FunctionsRevision
+		r.Functions, r.Told = w.FunctionsRevision, w.Revision
 	}
 	return r
 }

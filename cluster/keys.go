@@ -7,28 +7,29 @@ const Root = "/bulkhead/"
 
 // Prefixes of the keys. Each ends in a slash.
 const (
-	TenantsPrefix    = Root + "tenants/"    // operator: Spec
-	AppliedPrefix    = Root + "applied/"    // scheduler: the last valid Spec, as written
-	InventoryPrefix  = Root + "inventory/"  // operator: Inventory, what a host may claim to be
-	HostsPrefix      = Root + "hosts/"      // agent, leased: Host
-	LoadsPrefix      = Root + "loads/"      // agent, leased: Load
-	CordonsPrefix    = Root + "cordons/"    // operator or rollout: a reason
-	DrainsPrefix     = Root + "drains/"     // operator or rollout: a reason
-	PlacementsPrefix = Root + "placements/" // scheduler: Placement
-	UnitsPrefix      = Root + "units/"      // scheduler: a unit file's text
-	ManifestsPrefix  = Root + "manifests/"  // scheduler: Manifest
-	CopiesPrefix     = Root + "copies/"     // scheduler: Copy of a function
-	RoutesPrefix     = Root + "routes/"     // scheduler: Route
-	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
-	FunctionsPrefix  = Root + "functions/"  // tenant: Function
-	RolloutsPrefix   = Root + "rollouts/"   // operator: Rollout
-	CyclesPrefix     = Root + "cycles/"     // scheduler: Cycle
-	OrdersPrefix     = Root + "orders/"     // scheduler: Order
-	ReportsPrefix    = Root + "reports/"    // agent: Report
-	AsksPrefix       = Root + "asks/"       // agent: Ask
-	SealingPrefix    = Root + "sealing/"    // operator: Sealing
-	StatusPrefix     = Root + "status/"     // scheduler: Status
-	ElectionPrefix   = Root + "election/"   // scheduler: who leads
+	TenantsPrefix     = Root + "tenants/"     // operator: Spec
+	AppliedPrefix     = Root + "applied/"     // scheduler: the last valid Spec, as written
+	InventoryPrefix   = Root + "inventory/"   // operator: Inventory, what a host may claim to be
+	HostsPrefix       = Root + "hosts/"       // agent, leased: Host
+	LoadsPrefix       = Root + "loads/"       // agent, leased: Load
+	CordonsPrefix     = Root + "cordons/"     // operator or rollout: a reason
+	DrainsPrefix      = Root + "drains/"      // operator or rollout: a reason
+	PlacementsPrefix  = Root + "placements/"  // scheduler: Placement
+	UnitsPrefix       = Root + "units/"       // scheduler: a unit file's text
+	ManifestsPrefix   = Root + "manifests/"   // scheduler: Manifest
+	CopiesPrefix      = Root + "copies/"      // scheduler: Copy of a function
+	RoutesPrefix      = Root + "routes/"      // scheduler: Route
+	InstancesPrefix   = Root + "instances/"   // agent, leased: Instance
+	FunctionsPrefix   = Root + "functions/"   // tenant: Function
+	RolloutsPrefix    = Root + "rollouts/"    // operator: Rollout
+	CyclesPrefix      = Root + "cycles/"      // scheduler: Cycle
+	OrdersPrefix      = Root + "orders/"      // scheduler: Order
+	ReportsPrefix     = Root + "reports/"     // agent: Report
+	AsksPrefix        = Root + "asks/"        // agent: Ask
+	RevocationsPrefix = Root + "revocations/" // operator: a list of Revocation
+	SealingPrefix     = Root + "sealing/"     // operator: Sealing
+	StatusPrefix      = Root + "status/"      // scheduler: Status
+	ElectionPrefix    = Root + "election/"    // scheduler: who leads
 )
 
 // TenantKey is where an operator writes a tenant's spec.
@@ -90,6 +91,9 @@ func FunctionKey(tenant, function string) string { return FunctionsPrefix + tena
 
 // TenantFunctions is the prefix of all functions of a tenant.
 func TenantFunctions(tenant string) string { return FunctionsPrefix + tenant + "/" }
+
+// RevocationsKey says which tokens of a tenant are refused.
+func RevocationsKey(tenant string) string { return RevocationsPrefix + tenant }
 
 // TenantStatusKey is where the scheduler says what became of a tenant's spec.
 func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + tenant }

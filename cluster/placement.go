@@ -16,14 +16,15 @@ type Placement struct {
 	Image    string `json:"image"` // the image's ID, sha256:…
 	// Runner is the file of its runner's binary on the host, named by what is in
 	// it. Empty: that of [Host.Paths].
-	Runner    string    `json:"runner,omitempty"`
-	Keys      []Key     `json:"keys"`
-	Resources Resources `json:"resources"`
-	Limits    Limits    `json:"limits"`
-	Sleep     Sleep     `json:"sleep"`  // Dormant is 0 when the tenant wants instances kept ready
-	Egress    Egress    `json:"egress"` // where its code may connect to; absent: nowhere
-	Spec      int64     `json:"spec"`   // revision of the spec it comes from
-	Reason    string    `json:"reason"` // why it is here
+	Runner    string       `json:"runner,omitempty"`
+	Keys      []Key        `json:"keys"`
+	Revoked   []Revocation `json:"revoked,omitempty"` // tokens that are refused all the same
+	Resources Resources    `json:"resources"`
+	Limits    Limits       `json:"limits"`
+	Sleep     Sleep        `json:"sleep"`  // Dormant is 0 when the tenant wants instances kept ready
+	Egress    Egress       `json:"egress"` // where its code may connect to; absent: nowhere
+	Spec      int64        `json:"spec"`   // revision of the spec it comes from
+	Reason    string       `json:"reason"` // why it is here
 }
 
 // Host is a host's presence, the value of [HostKey], kept under a lease by
@@ -109,11 +110,12 @@ func (d InstanceDir) Root() string { return path.Join(string(d), "private", "roo
 // RunnerConfig is the credential ("tenant") that a runner starts with, and
 // what the agent sends it when keys or limits change.
 type RunnerConfig struct {
-	Tenant   string `json:"tenant"`
-	Instance string `json:"instance"`
-	Keys     []Key  `json:"keys"`
-	Limits   Limits `json:"limits"`
-	Sleep    Sleep  `json:"sleep"`
+	Tenant   string       `json:"tenant"`
+	Instance string       `json:"instance"`
+	Keys     []Key        `json:"keys"`
+	Revoked  []Revocation `json:"revoked,omitempty"`
+	Limits   Limits       `json:"limits"`
+	Sleep    Sleep        `json:"sleep"`
 }
 
 // Phase is where an instance is in its life.
@@ -135,16 +137,19 @@ func (p Phase) Serves() bool { return p == Ready || p == Dormant }
 // Instance is what an agent observes of an instance on its host: the value of
 // [InstanceKey], under the host's lease.
 type Instance struct {
-	Tenant    string    `json:"tenant"`
-	Instance  string    `json:"instance"`
-	Host      string    `json:"host"`
-	Phase     Phase     `json:"phase"`
-	Reason    string    `json:"reason,omitempty"`
-	Endpoint  string    `json:"endpoint"`  // the runner's socket on its host
-	Container string    `json:"container"` // Docker's ID
-	Placement int64     `json:"placement"` // revision of the placement in force
-	Functions int64     `json:"functions"` // functions are as of this revision: Manifest.Revision
-	Since     time.Time `json:"since"`     // when it entered this phase
+	Tenant    string `json:"tenant"`
+	Instance  string `json:"instance"`
+	Host      string `json:"host"`
+	Phase     Phase  `json:"phase"`
+	Reason    string `json:"reason,omitempty"`
+	Endpoint  string `json:"endpoint"`  // the runner's socket on its host
+	Container string `json:"container"` // Docker's ID
+	Placement int64  `json:"placement"` // revision of the placement in force
+	Functions int64  `json:"functions"` // functions are as of this revision: Manifest.Revision
+	// Told is the revision of the placement whose keys, limits and revocations
+	// the runner has, or will have when it starts.
+	Told  int64     `json:"told,omitempty"`
+	Since time.Time `json:"since"` // when it entered this phase
 	// Network says why its code can't connect to anything although its egress
 	// allows it; empty: it can.
 	Network string `json:"network,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,6 +25,7 @@ const (
 	causeWrongTenant  = "token_wrong_tenant"
 	causeNotFunction  = "token_wrong_function"
 	causeNotSupported = "token_unsupported"
+	causeRevoked      = "token_revoked"
 )
 
 // clockSkew is how far the clocks of issuer and host may be apart.
@@ -35,10 +37,11 @@ const maxToken = 16 << 10
 // Gate decides what a token may do. It is made for one tenant's keys; keys
 // that change make a new Gate.
 type Gate struct {
-	tenant string
-	keys   map[string]key
-	parser *jwt.Parser
-	seen   map[string]*Grant // verified tokens; the signature is checked once
+	tenant  string
+	keys    map[string]key
+	parser  *jwt.Parser
+	revoked []cluster.Revocation
+	seen    map[string]*Grant // verified tokens; the signature is checked once
 }
 
 // key is a [cluster.Key] that is ready to verify with.
@@ -64,6 +67,10 @@ func NewGate(tenant string, keys []cluster.Key) (*Gate, error) {
 	)
 	return g, nil
 }
+
+// Revoke has tokens refused that would be good otherwise: all of them at once,
+// before the first is checked.
+func (g *Gate) Revoke(all []cluster.Revocation) { g.revoked = all }
 
 func parseKey(k cluster.Key) (crypto.PublicKey, error) {
 	switch k.Alg {
@@ -202,7 +209,29 @@ func (g *Gate) grant(t *jwt.Token, c *claims) (*Grant, *Refusal) {
 	case c.URL != nil:
 		grant.carries = "url"
 	}
-	return grant, nil
+	return grant, g.checkRevoked(t, grant)
+}
+
+// checkRevoked refuses a token that was revoked. Whoever revokes makes a new
+// gate, so what a gate has seen need not be looked at again.
+func (g *Gate) checkRevoked(t *jwt.Token, grant *Grant) *Refusal {
+	kid, _ := t.Header["kid"].(string)
+	for _, r := range g.revoked {
+		switch {
+		case r.ID != "" && r.ID == grant.id, r.Sum != "" && r.Sum == sumOf(t.Raw):
+			return refuse(401, causeRevoked, "the token has been revoked")
+		case r.Before != 0 && grant.issued.Unix() <= r.Before && (r.KID == "" || kid == "" || kid == r.KID):
+			return refuse(401, causeRevoked, "tokens issued up to %s have been revoked, and this one was or does not say (iat)", time.Unix(r.Before, 0).UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// sumOf is [cluster.Revocation].Sum of a token. Its signature may have more than
+// one form, what is signed has one.
+func sumOf(token string) string {
+	sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
+	return hex.EncodeToString(sum[:])
 }
 
 func (g *Grant) checkTimes(now time.Time) *Refusal {

@@ -14,7 +14,7 @@ import (
 var watched = []etcd.Prefix{
 	{Name: cluster.TenantsPrefix}, {Name: cluster.AppliedPrefix}, {Name: cluster.StatusPrefix},
 	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix}, {Name: cluster.LoadsPrefix},
-	{Name: cluster.SealingPrefix},
+	{Name: cluster.SealingPrefix}, {Name: cluster.RevocationsPrefix},
 	{Name: cluster.PlacementsPrefix}, {Name: cluster.UnitsPrefix}, {Name: cluster.RoutesPrefix}, {Name: cluster.InstancesPrefix},
 	{Name: cluster.RolloutsPrefix}, {Name: cluster.CyclesPrefix}, {Name: cluster.OrdersPrefix}, {Name: cluster.ReportsPrefix}, {Name: cluster.AsksPrefix},
 	{Name: cluster.FunctionsPrefix, KeysOnly: true}, {Name: cluster.ManifestsPrefix}, {Name: cluster.CopiesPrefix, KeysOnly: true},
@@ -118,6 +118,8 @@ func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 		s.seeReason(rest, e, now, drainOf)
 	case cluster.LoadsPrefix:
 		s.seeLoad(rest, e, now)
+	case cluster.RevocationsPrefix:
+		s.seeRevocations(rest, e)
 	case cluster.SealingPrefix:
 		s.seeSealing(e)
 	case cluster.InventoryPrefix:

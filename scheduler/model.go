@@ -64,13 +64,15 @@ type tenant struct {
 	// what hosts have of them.
 	functions map[string]*function
 	delivered map[string]*delivery
-	demand    *demand // nil: it has had nothing to do
-	scale     int     // instances that it calls for; 0: no more than the least
-	scaled    string  // why so many
-	removed   int64   // revision at which one was last removed, as we saw it
-	released  bool    // its removal has been confirmed
-	class     class   // as the brake has counted it
-	sealed    int64   // revision at which its spec, written in plain text, was sealed
+	demand    *demand              // nil: it has had nothing to do
+	scale     int                  // instances that it calls for; 0: no more than the least
+	scaled    string               // why so many
+	removed   int64                // revision at which one was last removed, as we saw it
+	released  bool                 // its removal has been confirmed
+	class     class                // as the brake has counted it
+	revoked   []cluster.Revocation // tokens that are refused
+	unrevoked string               // why revoked is not as was written; "": it is
+	sealed    int64                // revision at which its spec, written in plain text, was sealed
 	// unsealable says why its spec can't be sealed; "": it can.
 	unsealable string
 }

@@ -114,6 +114,8 @@ func (s *snapshot) unsealed(t *tenant) bool {
 // sealing says what there is to know about how the tenant's secrets are kept.
 func (t *tenant) sealing() []string {
 	switch {
+	case t.unrevoked != "":
+		return []string{t.unrevoked}
 	case t.unsealable != "":
 		return []string{t.unsealable}
 	case t.sealed != 0 && t.sealed == t.observed.revision:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -122,4 +123,50 @@ func TestSecretsFromPlainToSealedToAnotherKey(t *testing.T) {
 		t.Errorf("the file has %v, %v, want %s", r.IDs(), err, third)
 	}
 	s.fails(exitNotFound, "there is no file", "secrets", "add", "--opening-keys", s.dir+"/another") // would open nothing
+}
+
+func TestRevokedTokensAreToldToEveryInstance(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addHost()
+	s.fails(exitNotFound, "no tenant", "token", "revoke", "acme", "--jti", "x")
+	s.must("tenant", "apply", "-f", s.file("acme.yaml", acmeYAML), "--wait")
+	for _, args := range [][]string{{}, {"--jti", "x", "--all"}, {"--jti", "x", "--kid", "k"}} {
+		s.fails(exitUsage, "", append([]string{"token", "revoke", "acme"}, args...)...)
+	}
+	s.fails(exitInvalid, "no token", "token", "revoke", "acme", "--token-file", s.file("not", "a token"))
+	token := s.file("token", s.must("token", "acme"))
+	if out := s.must("token", "revoke", "acme", "--token-file", token); !strings.Contains(out, "refused on h1") {
+		t.Errorf("revoke: %s", out)
+	}
+	for range 2 {
+		s.must("token", "revoke", "acme", "--jti", "x")
+	}
+	s.must("token", "revoke", "acme", "--all")
+	revoked := func() []cluster.Revocation {
+		got, err := s.cli.Get(t.Context(), cluster.PlacementKey("h1", "acme.0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p cluster.Placement
+		if err := json.Unmarshal(got.Kvs[0].Value, &p); err != nil {
+			t.Fatal(err)
+		}
+		return p.Revoked
+	}
+	if all := revoked(); len(all) != 3 || all[0].ID == "" || all[0].Until == 0 || all[1].ID != "x" || all[2].Before == 0 {
+		t.Errorf("the placement carries %+v", all)
+	}
+	// What can't be read changes nothing, and is told.
+	if _, err := s.cli.Put(t.Context(), cluster.RevocationsKey("acme"), "[{"); err != nil {
+		t.Fatal(err)
+	}
+	st := store{s.cli}
+	if _, ok := st.wait(t.Context(), 10*time.Second, func(v *view) bool {
+		status := standings(v)["acme"]
+		return status != nil && status.Status != nil && strings.Contains(strings.Join(status.Status.Warnings, " "), "revocations")
+	}, standingPrefixes...); !ok || len(revoked()) != 3 {
+		t.Errorf("after a list that can't be read the placement carries %+v", revoked())
+	}
+	s.fails(exitInvalid, "is no list", "token", "revoke", "acme", "--jti", "y")
 }

@@ -212,7 +212,7 @@ func (a *app) removeTenant(ctx context.Context, s store, tenant string, purge, w
 	// scheduler's brake on mass deletion takes no notice.
 	ops := []clientv3.Op{clientv3.OpDelete(cluster.TenantKey(tenant)), clientv3.OpDelete(cluster.AppliedKey(tenant))}
 	if purge {
-		ops = append(ops, clientv3.OpDelete(cluster.TenantFunctions(tenant), clientv3.WithPrefix()))
+		ops = append(ops, clientv3.OpDelete(cluster.TenantFunctions(tenant), clientv3.WithPrefix()), clientv3.OpDelete(cluster.RevocationsKey(tenant)))
 	}
 	r, err := s.Txn(ctx).Then(ops...).Commit()
 	if err != nil {

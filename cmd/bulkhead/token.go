@@ -60,6 +60,7 @@ and for code that comes with the request.`,
 	}
 	addGrantFlags(c, &g)
 	c.Flags().StringArrayVar(&g.functions, "function", nil, "a function it is good for; may be repeated")
+	c.AddCommand(newTokenRevoke(a))
 	return c
 }
 
