@@ -34,10 +34,9 @@ type Config struct {
 	Pool     cells.Pool // blank cells to keep; the zero value keeps none
 	Log      *slog.Logger
 
-	// Secrets is the file of the keys that open sealed secrets, and OpenSecrets
-	// what reads it; without, tenants whose secrets are sealed can't run.
-	Secrets     string
-	OpenSecrets func() (*sealed.Ring, error) // default: sealed.ReadRing
+	// Secrets is where the keys are that open sealed secrets; without, tenants
+	// whose secrets are sealed can't run.
+	Secrets sealed.File
 
 	// Egress is how cells reach the outside; nil: they have no network.
 	Egress *egress.Config
@@ -102,9 +101,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Actions == nil {
 		c.Actions = orders.None{}
-	}
-	if c.OpenSecrets == nil {
-		c.OpenSecrets = func() (*sealed.Ring, error) { return sealed.ReadRing(c.Secrets) }
 	}
 	if c.Workers == 0 {
 		c.Workers = 8

@@ -63,7 +63,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 
 // openAgain takes up other keys that open secrets, and tells that they are here.
 func (a *Agent) openAgain() {
-	if !a.book.secrets.again() {
+	if !a.book.secrets.again(time.Now()) {
 		return
 	}
 	a.book.reopen()

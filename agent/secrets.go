@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -13,54 +11,85 @@ import (
 )
 
 // secrets opens what is sealed, with the keys that are in a file of this host's.
-// Another file in its place is taken up with the agent's next look, without a
-// restart; one that can't be used leaves the last good one in force.
+// Another file in its place is taken up with one of the agent's next looks,
+// without a restart; one that can't be used leaves the last good one in force.
+// Reading takes as long as who wraps the file does, so no look waits for it.
 type secrets struct {
-	open func() (*sealed.Ring, error)
-	path string
-	log  *slog.Logger
+	file   sealed.File
+	log    *slog.Logger
+	notify func()          // something has been read
+	work   *sync.WaitGroup // of the agent
 
-	mu   sync.Mutex
-	ring *sealed.Ring // nil: there is none yet
-	seen stamp        // of the file that was read last
+	mu    sync.Mutex
+	ring  *sealed.Ring // nil: there is none yet
+	seen  stamp        // of the file that was read last
+	fresh bool         // it was read since the last look
+	busy  bool         // it is being read
+	retry time.Time    // not before, after it could not be
 }
 
 // stamp tells a file from another in its place.
 type stamp struct {
 	size     int64
 	modified time.Time
-	there    bool
 }
 
-// again reads the file if it is another than before, and reports whether that
-// changed what can be opened.
-func (s *secrets) again() bool {
-	if s.path == "" {
+// readAgain is how long to wait before a file is read again that can't be used.
+const readAgain = 5 * time.Second
+
+// again reports whether other keys have been read since it was last asked, and
+// has the file read if it is another by now.
+func (s *secrets) again(now time.Time) (fresh bool) {
+	if s.file.Path == "" {
 		return false
 	}
-	info, err := os.Stat(s.path)
-	now := stamp{there: err == nil}
-	if err == nil {
-		now.size, now.modified = info.Size(), info.ModTime()
-	}
+	found, err := s.stat()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now == s.seen {
-		return false
+	fresh, s.fresh = s.fresh, false
+	if err == nil && found != s.seen && !s.busy && !now.Before(s.retry) {
+		s.busy = true
+		s.work.Go(func() {
+			s.read(found)
+			s.notify()
+		})
 	}
-	ring, err := s.open()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.seen = now
-		s.log.Warn("there are no keys here to open secrets with: tenants whose secrets are sealed can't run", "file", s.path)
-		return false
-	case err != nil:
-		s.log.Error("the last good keys stay in force", "error", err)
-		return false // tried again: who wraps them may be away
+	return fresh
+}
+
+func (s *secrets) stat() (stamp, error) {
+	info, err := os.Stat(s.file.Path)
+	if err != nil {
+		return stamp{}, err
 	}
-	s.seen, s.ring = now, ring
+	return stamp{info.Size(), info.ModTime()}, nil
+}
+
+// begin reads the file for the first time, if it is there.
+func (s *secrets) begin() {
+	if s.file.Path == "" {
+		return
+	}
+	found, err := s.stat()
+	if err != nil {
+		s.log.Warn("there are no keys here to open secrets with: tenants whose secrets are sealed can't run", "error", err)
+		return
+	}
+	s.read(found)
+}
+
+func (s *secrets) read(found stamp) {
+	ring, err := s.file.Read()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	if err != nil {
+		s.retry = time.Now().Add(readAgain)
+		s.log.Error("secrets can be opened with the last good keys only", "error", err)
+		return
+	}
+	s.ring, s.seen, s.fresh = ring, found, true
 	s.log.Info("secrets can be opened", "keys", ring.IDs())
-	return true
 }
 
 // opens are the IDs of the keys there are.

@@ -177,7 +177,7 @@ func (d *Directory) makeRing() error {
 	if err != nil {
 		return err
 	}
-	return sealed.WriteRing(path, ring)
+	return sealed.File{Path: path}.Write(ring)
 }
 
 func (d *Directory) makeAuthority(name string) (pair, error) {

@@ -27,7 +27,7 @@ file may hold several keys; one of them is sealed for. "rotate" has another take
 its place: add, use, seal and drop are its steps, each of which may be repeated.`,
 		`  bulkhead secrets status
   bulkhead secrets rotate --drop`)
-	c.AddCommand(newSecretsStatus(a), newSecretsAdd(a), newSecretsUse(a), newSecretsSeal(a), newSecretsDrop(a), newSecretsRotate(a))
+	c.AddCommand(newSecretsStatus(a), newSecretsAdd(a), newSecretsUse(a), newSecretsSeal(a), newSecretsDrop(a), newSecretsRotate(a), newSecretsWrap(a))
 	return c
 }
 
@@ -36,7 +36,7 @@ type vault struct {
 	store
 	sealing cluster.Sealing
 	lock    *sealed.Lock // nil: nothing is sealed yet
-	file    string
+	file    sealed.File
 	ring    *sealed.Ring // nil: there is no file
 }
 
@@ -46,13 +46,13 @@ func (a *app) openVault(ctx context.Context) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vault{store: s, file: a.opening}
+	v := &vault{store: s, file: sealed.File{Path: a.opening, KMS: a.kms}}
 	if v.sealing, v.lock, err = s.lockOf(ctx); err == nil {
-		if v.file == "" {
-			v.file = v.sealing.File
+		if v.file.Path == "" {
+			v.file.Path = v.sealing.File
 		}
-		if v.file != "" {
-			v.ring, err = sealed.ReadRing(v.file)
+		if v.file.Path != "" {
+			v.ring, err = v.file.Read()
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +70,7 @@ func (a *app) onVault(c *cobra.Command, do func(context.Context, *vault, []strin
 			return err
 		}
 		defer v.Close()
-		if v.file == "" {
+		if v.file.Path == "" {
 			return fail(exitUsage, "the operator's is pki/"+ringName+", that of bulkhead up /var/lib/bulkhead/secrets/"+ringName, "name the file of the keys: --opening-keys FILE")
 		}
 		return do(cmd.Context(), v, args)
@@ -80,10 +80,10 @@ func (a *app) onVault(c *cobra.Command, do func(context.Context, *vault, []strin
 
 // keep writes the file.
 func (v *vault) keep(r *sealed.Ring) error {
-	if err := os.MkdirAll(filepath.Dir(v.file), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(v.file.Path), 0o700); err != nil {
 		return fmt.Errorf("cannot keep the keys that open secrets: %w", err)
 	}
-	if err := sealed.WriteRing(v.file, r); err != nil {
+	if err := v.file.Write(r); err != nil {
 		return err
 	}
 	v.ring = r
@@ -93,7 +93,7 @@ func (v *vault) keep(r *sealed.Ring) error {
 // needRing says that there is no file.
 func (v *vault) needRing() error {
 	if v.ring == nil {
-		return fail(exitNotFound, "restore it from a backup; bulkhead secrets add makes one for a cluster that has none", "there is no file %s", v.file)
+		return fail(exitNotFound, "restore it from a backup; bulkhead secrets add makes one for a cluster that has none", "there is no file %s", v.file.Path)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ without a restart.`,
 		if err != nil {
 			return err
 		}
-		return a.say(map[string]any{"key": id, "file": v.file}, func(w io.Writer) { fmt.Fprintf(w, "key %s added to %s\n", id, v.file) })
+		return a.say(map[string]any{"key": id, "file": v.file}, func(w io.Writer) { fmt.Fprintf(w, "key %s added to %s\n", id, v.file.Path) })
 	})
 }
 
@@ -170,7 +170,7 @@ func (v *vault) choose(args []string) (string, error) {
 	case len(args) == 1 && slices.Contains(ids, args[0]):
 		return args[0], nil
 	case len(args) == 1:
-		return "", fail(exitNotFound, "it has "+strings.Join(ids, " "), "%s has no key %q", v.file, args[0])
+		return "", fail(exitNotFound, "it has "+strings.Join(ids, " "), "%s has no key %q", v.file.Path, args[0])
 	case len(ids) == 1:
 		return ids[0], nil
 	}
@@ -225,7 +225,7 @@ that its secrets are sealed for: keep the old file as long as such backups.`,
 		if err := v.drop(ctx, args[0]); err != nil {
 			return err
 		}
-		return a.say(map[string]any{"dropped": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "key %s dropped from %s\n", args[0], v.file) })
+		return a.say(map[string]any{"dropped": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "key %s dropped from %s\n", args[0], v.file.Path) })
 	})
 }
 
@@ -279,7 +279,7 @@ func (a *app) rotate(ctx context.Context, v *vault, timeout time.Duration, drop 
 		return err
 	} else {
 		id = next
-		a.note("key %s added to %s", id, v.file)
+		a.note("key %s added to %s", id, v.file.Path)
 	}
 	if err := v.use(ctx, id, timeout); err != nil {
 		return err
@@ -307,6 +307,32 @@ func (a *app) rotate(ctx context.Context, v *vault, timeout time.Duration, drop 
 	})
 }
 
+func newSecretsWrap(a *app) *cobra.Command {
+	return a.onVault(&cobra.Command{
+		Use:   "wrap",
+		Short: "Have a key management service wrap the file of the keys",
+		Long: `Replace the file --opening-keys, which is in plain text or wrapped already, by one
+that opens only with the key management service behind --kms. The plug-in at that
+socket speaks what Kubernetes' KMS plug-ins do (KMS v2). Hosts ask theirs whenever
+their agent starts, or is given another file.`,
+		Example: `  bulkhead secrets wrap --opening-keys pki/` + ringName + ` --kms /run/kms/plugin.sock`,
+		Args:    cobra.NoArgs,
+	}, func(_ context.Context, v *vault, _ []string) error {
+		if err := v.needRing(); err != nil {
+			return err
+		}
+		if v.file.KMS == "" {
+			return fail(exitUsage, "", "name the plug-in's socket: --kms SOCKET")
+		}
+		if err := v.keep(v.ring); err != nil {
+			return err
+		}
+		return a.say(map[string]any{"file": v.file.Path, "kms": v.file.KMS}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s is wrapped; copies of it from before are not\n", v.file.Path)
+		})
+	})
+}
+
 // beginSealing has secrets sealed in a cluster where none are yet, if all hosts
 // that are there can open them. It returns the key that they are sealed for, if
 // that is new.
@@ -321,8 +347,8 @@ func (a *app) beginSealing(ctx context.Context, s store) (string, error) {
 		a.note("secrets are kept in plain text in etcd; give --opening-keys pki/%s to have them sealed", ringName)
 		return "", nil
 	}
-	v := &vault{store: s, sealing: sealing, file: a.opening}
-	if v.ring, err = sealed.ReadRing(v.file); err != nil {
+	v := &vault{store: s, sealing: sealing, file: sealed.File{Path: a.opening, KMS: a.kms}}
+	if v.ring, err = v.file.Read(); err != nil {
 		return "", fail(exitNotFound, "bulkhead secrets add makes one", "%w", err)
 	}
 	w, err := s.look(ctx, cluster.HostsPrefix)

@@ -48,7 +48,7 @@ func (a *app) ring(v cluster.Sealing) (*sealed.Ring, error) {
 	if file == "" {
 		return nil, fail(exitUsage, "name the file: --opening-keys pki/"+ringName+", or BULKHEAD_OPENING_KEYS", "the keys that open secrets are not in this cluster's etcd")
 	}
-	r, err := sealed.ReadRing(file)
+	r, err := sealed.File{Path: file, KMS: a.kms}.Read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fail(exitNotFound, "they are on the hosts and in the operator's directory: --opening-keys pki/"+ringName, "%w", err)
 	}
@@ -121,28 +121,28 @@ func (a *app) sealSpec(ctx context.Context, s store, tenant string, old, data []
 
 // keepRing makes the keys that open a cluster's secrets, if there are none, and
 // says in etcd what to seal with.
-func keepRing(ctx context.Context, s store, file string) (*sealed.Ring, error) {
+func keepRing(ctx context.Context, s store, file sealed.File) (*sealed.Ring, error) {
 	v, _, err := s.lockOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, err := sealed.ReadRing(file)
+	r, err := file.Read()
 	if errors.Is(err, fs.ErrNotExist) {
 		if v.ID != "" {
 			return nil, fail(exitNotFound, "restore it from a backup; or, to write every tenant's and function's secrets anew, delete "+cluster.SealingKey+" from etcd",
-				"secrets in etcd are sealed for key %s, and %s is gone", v.ID, file)
+				"secrets in etcd are sealed for key %s, and %s is gone", v.ID, file.Path)
 		}
 		if r, err = sealed.NewRing(); err == nil {
-			err = os.MkdirAll(filepath.Dir(file), 0o700)
+			err = os.MkdirAll(filepath.Dir(file.Path), 0o700)
 		}
 		if err == nil {
-			err = sealed.WriteRing(file, r)
+			err = file.Write(r)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return r, s.putLock(ctx, v, r, file)
+	return r, s.putLock(ctx, v, r, file.Path)
 }
 
 // putLock says in etcd what to seal with from now on, unless it is there.

@@ -190,7 +190,7 @@ func (v *vault) view(ctx context.Context) (vaultView, error) {
 		of(v.sealing.ID)
 	}
 	if v.ring != nil {
-		out.File = v.file
+		out.File = v.file.Path
 		for _, id := range v.ring.IDs() {
 			of(id).InFile = true
 		}

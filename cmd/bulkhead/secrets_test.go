@@ -16,7 +16,7 @@ import (
 // opens has the site's host say which keys it has: those of a file.
 func (s *site) opens(file string) {
 	s.t.Helper()
-	r, err := sealed.ReadRing(file)
+	r, err := sealed.File{Path: file}.Read()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestSecretsFromPlainToSealedToAnotherKey(t *testing.T) {
 	if out := s.must("secrets", "rotate", "--drop", "--opening-keys", ring); !strings.Contains(out, "5 values sealed anew") && !strings.Contains(out, "anew for key "+third) {
 		t.Errorf("rotate: %s", out)
 	}
-	if r, err := sealed.ReadRing(ring); err != nil || !slices.Equal(r.IDs(), []string{third}) {
+	if r, err := (sealed.File{Path: ring}).Read(); err != nil || !slices.Equal(r.IDs(), []string{third}) {
 		t.Errorf("the file has %v, %v, want %s", r.IDs(), err, third)
 	}
 	s.fails(exitNotFound, "there is no file", "secrets", "add", "--opening-keys", s.dir+"/another") // would open nothing

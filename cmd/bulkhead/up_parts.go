@@ -15,6 +15,7 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 	"bulkhead/scheduler"
 	"bulkhead/units"
 )
@@ -29,7 +30,7 @@ type parts struct {
 	log        *slog.Logger
 	step       func(string)
 	etcdFailed <-chan error
-	opening    string                                     // file of the keys that open secrets
+	opening    sealed.File                                // the keys that open secrets
 	fetch      func(context.Context, cluster.Order) error // an image that Docker lacks
 	releases   orders.Releases
 }

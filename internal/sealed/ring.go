@@ -155,7 +155,7 @@ func (r *Ring) encode() ([]byte, error) {
 func decode(data []byte) (*Ring, error) {
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
 	if err != nil {
-		return nil, errors.New("is no ring of keys, or is cut off: restore it from a backup") // Tink's own error may quote
+		return nil, errors.New("the file holds no ring of keys, or is cut off: restore it from a backup") // Tink's own error may quote
 	}
 	return ring(handle)
 }

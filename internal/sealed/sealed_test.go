@@ -131,13 +131,13 @@ func TestKeysComeAndGoInSteps(t *testing.T) {
 func TestARingIsKeptInAFileOfItsOwnersAlone(t *testing.T) {
 	r, l := newRing(t)
 	path := filepath.Join(t.TempDir(), "ring.json")
-	if _, err := ReadRing(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := (File{Path: path}).Read(); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("no file: %v", err)
 	}
-	if err := WriteRing(path, r); err != nil {
+	if err := (File{Path: path}).Write(r); err != nil {
 		t.Fatal(err)
 	}
-	again, err := ReadRing(path)
+	again, err := File{Path: path}.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestARingIsKeptInAFileOfItsOwnersAlone(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadRing(path); err == nil || !strings.Contains(err.Error(), "640") {
+	if _, err := (File{Path: path}).Read(); err == nil || !strings.Contains(err.Error(), "640") {
 		t.Errorf("a file that others can read: %v", err)
 	}
 	private, err := r.encode()
@@ -159,7 +159,7 @@ func TestARingIsKeptInAFileOfItsOwnersAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.Chmod(path, 0o600)
-		if _, err := ReadRing(path); err == nil || data != "" && len(data) > 20 && strings.Contains(err.Error(), data[20:40]) {
+		if _, err := (File{Path: path}).Read(); err == nil || data != "" && len(data) > 20 && strings.Contains(err.Error(), data[20:40]) {
 			t.Errorf("read %.20q as a ring, or quoted: %v", data, err)
 		}
 	}
