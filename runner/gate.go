@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/ectx"
 )
 
 // Causes of refused tokens.
@@ -93,6 +94,7 @@ func parseKey(k cluster.Key) (crypto.PublicKey, error) {
 type Grant struct {
 	Claims    []byte // the token's claims, as signed: JSON
 	Params    []byte // pctx: JSON, nil when absent
+	Secrets   []byte // ectx, opened: JSON, nil when absent
 	functions *names // nil: all of the tenant's functions, and one-off code
 	expires   time.Time
 	notBefore time.Time
@@ -209,7 +211,27 @@ func (g *Gate) grant(t *jwt.Token, c *claims) (*Grant, *Refusal) {
 	case c.URL != nil:
 		grant.carries = "url"
 	}
-	return grant, g.checkRevoked(t, grant)
+	if refusal := g.checkRevoked(t, grant); refusal != nil || c.Secrets == nil {
+		return grant, refusal
+	}
+	var refusal *Refusal
+	grant.Secrets, refusal = g.openSecrets(t, *c.Secrets)
+	return grant, refusal
+}
+
+// openSecrets opens the secrets that were sealed into a token, with the key that
+// signed it.
+func (g *Gate) openSecrets(t *jwt.Token, claim string) (data []byte, refusal *Refusal) {
+	kid, has := t.Header["kid"].(string)
+	err := errors.New("is for a key that has a secret: HS256")
+	for _, k := range g.keys {
+		if secret, ok := k.material.([]byte); ok && t.Method.Alg() == k.alg && (!has || k.kid == kid) {
+			if data, err = ectx.Open(string(secret), claim); err == nil {
+				return data, nil
+			}
+		}
+	}
+	return nil, refuse(403, causeBadToken, "the token's ectx claim %v", err)
 }
 
 // checkRevoked refuses a token that was revoked. Whoever revokes makes a new

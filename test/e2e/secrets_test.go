@@ -96,9 +96,10 @@ func (h *hoard) as(token, path string, status int, body string) {
 	h.want(path, "", status, body, "-H", "@"+token)
 }
 
-func (h *hoard) header(name, tenant string) string {
+// header makes a token and a file with a header that has it.
+func (h *hoard) header(name, tenant string, args ...string) string {
 	h.t.Helper()
-	token := h.token(tenant)
+	token := h.token(append([]string{tenant}, args...)...)
 	h.secrets[name] = token
 	return h.file(name, "Authorization: Bearer "+token)
 }
@@ -133,6 +134,11 @@ func (h *hoard) work() {
 		token := h.header("token-"+tenant, tenant)
 		sum := sha256.Sum256([]byte(value))
 		h.as(token, "/"+tenant+"/work", 200, hex.EncodeToString(sum[:]))
+		carried, carriedIn := h.secret("carried-" + tenant) // by the token, in place of the function's
+		sum = sha256.Sum256([]byte(carried))
+		carrier := h.header("carrier-"+tenant, tenant, "--secret", "API=@"+carriedIn)
+		h.as(carrier, "/"+tenant+"/work", 200, hex.EncodeToString(sum[:]))
+		sum = sha256.Sum256([]byte(value))
 		h.as(token, "/"+tenant+"/work?fail=throw", 500, "on purpose")
 		h.as(token, "/"+tenant+"/work?fail=die", 500, "")
 		h.as(token, "/"+tenant+"/nothing", 404, "")
