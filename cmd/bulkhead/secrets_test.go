@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -169,4 +170,39 @@ func TestRevokedTokensAreToldToEveryInstance(t *testing.T) {
 		t.Errorf("after a list that can't be read the placement carries %+v", revoked())
 	}
 	s.fails(exitInvalid, "is no list", "token", "revoke", "acme", "--jti", "y")
+}
+
+func TestTheKeysMayBeWrappedByAKeyManagementService(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addHost()
+	ring, socket := s.dir+"/"+ringName, s.dir+"/kms.sock"
+	program := s.dir + "/plugin"
+	if out, err := exec.Command("go", "build", "-o", program, "../../internal/sealed/testdata/plugin").CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the plug-in: %v\n%s", err, out)
+	}
+	plugin := exec.Command(program, socket, s.file("kms.key", strings.Repeat("k", 32)))
+	if err := plugin.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { plugin.Process.Kill(); plugin.Wait() })
+	s.must("secrets", "add", "--opening-keys", ring)
+	s.opens(ring)
+	s.must("secrets", "use", "--opening-keys", ring)
+	s.must("tenant", "apply", "-f", s.file("acme.yaml", acmeYAML), "--wait")
+	s.fails(exitUsage, "--kms", "secrets", "wrap", "--opening-keys", ring)
+	for deadline := time.Now().Add(30 * time.Second); ; { // the plug-in tells nobody that it listens
+		if code, _, errs := s.do("", "secrets", "wrap", "--opening-keys", ring, "--kms", socket); code == exitOK {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(errs)
+		}
+	}
+	s.fails(exitInvalid, "--kms", "token", "acme", "--opening-keys", ring)
+	s.must("token", "acme", "--opening-keys", ring, "--kms", socket)
+	id := strings.Fields(s.must("secrets", "add", "--opening-keys", ring, "--kms", socket))[1] // it stays wrapped
+	s.fails(exitInvalid, "--kms", "token", "acme", "--opening-keys", ring)
+	if r, err := (sealed.File{Path: ring, KMS: socket}).Read(); err != nil || !slices.Contains(r.IDs(), id) {
+		t.Errorf("%v, %v", r, err)
+	}
 }
