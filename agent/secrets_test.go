@@ -70,7 +70,7 @@ func place(t *testing.T, b *book, l *sealed.Lock, at sealed.Place, revision int6
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Placement.Keys = []cluster.Key{{KID: "k1", Alg: "HS256", Sealed: text}}
+	w.Placement.Keys = []cluster.Key{{KID: "k1", Alg: cluster.SealedAlg, Sealed: text}}
 	f, err := l.Function("acme", "f", cluster.Function{File: "f.js", Code: "x", Secrets: map[string]string{"API": apiSecret}})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,11 @@ type Spec struct {
 	Placement PlacementHints    `json:"placement,omitzero"` // where instances may run
 }
 
+// SealedAlg stands in a [Placement] for the HS256 of a key that is sealed: an
+// agent or a runner that doesn't know of sealing, and would take the key's
+// secret for empty, knows no such algorithm either.
+const SealedAlg = "HS256, sealed"
+
 // Key verifies tokens. Secret is for HS256; Public, a PEM public key, is for
 // RS256, ES256 and EdDSA (RFC 7518, RFC 8037). The algorithm is pinned: a
 // token whose header names another is refused whatever its signature.

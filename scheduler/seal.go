@@ -111,6 +111,17 @@ func (s *snapshot) unsealed(t *tenant) bool {
 	return waits
 }
 
+// placedKeys are a spec's keys as a placement has them.
+func placedKeys(keys []cluster.Key) []cluster.Key {
+	placed := slices.Clone(keys)
+	for i, k := range placed {
+		if k.Sealed != "" {
+			placed[i].Alg = cluster.SealedAlg
+		}
+	}
+	return placed
+}
+
 // sealing says what there is to know about how the tenant's secrets are kept.
 func (t *tenant) sealing() []string {
 	switch {

@@ -21,7 +21,7 @@ func (r *Ring) OpenKeys(tenant string, keys []cluster.Key) ([]cluster.Key, error
 			if len(secret) < cluster.MinSecret {
 				return nil, fmt.Errorf("cannot use the secret of key %s: it is %d bytes long; want at least %d random ones", k.KID, len(secret), cluster.MinSecret)
 			}
-			k.Secret, k.Sealed = string(secret), ""
+			k.Alg, k.Secret, k.Sealed = "HS256", string(secret), ""
 		}
 		open[i] = k
 	}
