@@ -58,6 +58,7 @@ func (s *snapshot) seeFunction(tenant, name string, e etcd.Event, listed bool) {
 	s.mark(tenant)
 	if e.Deleted {
 		delete(t.functions, name)
+		delete(s.plain, cluster.FunctionKey(tenant, name))
 		t.removed = e.Revision
 		return
 	}
