@@ -118,6 +118,12 @@ type RunnerConfig struct {
 	Sleep    Sleep        `json:"sleep"`
 }
 
+// RunnerAnswer is what a runner says when it has taken a RunnerConfig: how many
+// revocations are in force. One of a release that knows none says nothing.
+type RunnerAnswer struct {
+	Revoked int `json:"revoked"`
+}
+
 // Phase is where an instance is in its life.
 type Phase string
 
