@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -179,4 +180,34 @@ func history(t *testing.T, cli *clientv3.Client, key string) (values []string) {
 		values = append(values, string(old.Kvs[0].Value))
 	}
 	return values
+}
+
+// A scheduler whose user in etcd may not write specs, as before "cluster apply"
+// of a newer release, goes on with plain secrets and says so.
+func TestASecretThatCantBeSealedIsUsedAndTold(t *testing.T) {
+	f := newFixture(t)
+	r, lock := sealing(t)
+	f.put(cluster.SealingKey, lock)
+	f.put(cluster.HostKey("h1"), opening("h1", r))
+	f.put(cluster.TenantKey("acme"), plainSpec("k1", ""))
+	f.put(cluster.FunctionKey("acme", "f"), `{"code":"x","secrets":{"API":"`+plainAPI+`"}}`)
+	keys := f.model.toSeal()
+	if len(keys) != 2 {
+		t.Fatalf("to be sealed are %q", keys)
+	}
+	for _, key := range keys {
+		f.model.sealedOne(key, 0, errors.New("permission denied"))
+	}
+	f.settle()
+	var s cluster.Status
+	if err := json.Unmarshal([]byte(f.keys[cluster.TenantStatusKey("acme")]), &s); err != nil || s.Phase != cluster.PhasePlaced || !strings.Contains(strings.Join(s.Warnings, " "), "permission denied") {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if !strings.Contains(f.keys[cluster.PlacementKey("h1", "acme.0")], plainSecret) || !strings.Contains(f.keys[cluster.CopyKey("h1", "acme", "f")], plainAPI) {
+		t.Error("what can't be sealed is not used")
+	}
+	f.put(cluster.TenantKey("acme"), plainSpec("k2", "")) // the next is tried again
+	if keys := f.model.toSeal(); len(keys) != 1 {
+		t.Errorf("to be sealed are %q", keys)
+	}
 }
