@@ -60,7 +60,10 @@ func New(c Config) (*Agent, error) {
 			return nil, fmt.Errorf("cannot make agent: %w", err)
 		}
 	}
-	book, err := openBook(c.Host.Name, disk(filepath.Join(p.State, "desired")), c.Log)
+	keys := &secrets{file: c.Secrets, log: c.Log}
+	keys.begin()
+	c.Host.Opens = keys.opens()
+	book, err := openBook(c.Host.Name, disk(filepath.Join(p.State, "desired")), keys, c.Log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make agent: %w", err)
 	}
@@ -73,6 +76,7 @@ func New(c Config) (*Agent, error) {
 		lives: map[string]*life{}, doors: map[string]*door{},
 		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
 	}
+	keys.notify, keys.work = a.poke, &a.work
 	config := cellsConfig(c, uids)
 	config.Notify, config.Room = a.poke, a.makeRoom
 	a.openNetwork()

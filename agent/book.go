@@ -23,6 +23,7 @@ type versioned[T any] struct {
 type book struct {
 	host       string
 	disk       disk
+	secrets    *secrets
 	log        *slog.Logger
 	placements map[string]versioned[cluster.Placement] // by instance
 	units      map[string]versioned[string]            // by unit name
@@ -35,9 +36,9 @@ type book struct {
 }
 
 // openBook reads the book as it was last kept on disk.
-func openBook(host string, d disk, log *slog.Logger) (*book, error) {
+func openBook(host string, d disk, s *secrets, log *slog.Logger) (*book, error) {
 	b := &book{
-		host: host, disk: d, log: log,
+		host: host, disk: d, secrets: s, log: log,
 		placements: map[string]versioned[cluster.Placement]{},
 		units:      map[string]versioned[string]{},
 		deliveries: map[string]*delivery{},
@@ -52,6 +53,13 @@ func openBook(host string, d disk, log *slog.Logger) (*book, error) {
 		b.take(e)
 	}
 	return b, nil
+}
+
+// reopen has everything put together anew: other keys open what is sealed.
+func (b *book) reopen() {
+	for _, p := range b.placements {
+		b.stale[p.value.Tenant] = true
+	}
 }
 
 // apply takes a batch of the host's own keys.

@@ -15,7 +15,7 @@ import (
 
 func testBook(t *testing.T, dir string) *book {
 	t.Helper()
-	b, err := openBook("h1", disk(dir), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	b, err := openBook("h1", disk(dir), &secrets{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

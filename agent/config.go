@@ -14,6 +14,7 @@ import (
 	"bulkhead/agent/egress"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 )
 
 // FirstUID is the first user that instances get; ProxyUID, just below, is the
@@ -32,6 +33,10 @@ type Config struct {
 	Engine   cells.Engine
 	Pool     cells.Pool // blank cells to keep; the zero value keeps none
 	Log      *slog.Logger
+
+	// Secrets is where the keys are that open sealed secrets; without, tenants
+	// whose secrets are sealed can't run.
+	Secrets sealed.File
 
 	// Egress is how cells reach the outside; nil: they have no network.
 	Egress *egress.Config

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,7 @@ type Want struct {
 	Revision  int64        // of the placement
 	Units     []units.Unit // tenant's slice, instance's slice, socket, service
 	Missing   string       // why it can't be worked on yet; empty: it can
+	Behind    string       // why it is as was desired before; empty: it isn't
 	Cell      cells.Spec
 	Keys      []byte // RunnerConfig as JSON
 	Functions map[string]cluster.Function
@@ -56,21 +58,42 @@ func unitNames(instance string) ([]string, error) {
 // what keeps it from being worked on. It is the caller's until the next call.
 func (b *book) desired(paths cluster.Paths) Desired {
 	for instance, p := range b.placements {
-		if _, done := b.wants[instance]; done && !b.stale[p.value.Tenant] {
+		last, done := b.wants[instance]
+		if done && !b.stale[p.value.Tenant] {
 			continue
 		}
-		w := Want{Placement: p.value, Revision: p.revision, Missing: "the tenant's functions are not delivered yet"}
-		if d := b.deliveries[p.value.Tenant]; d != nil && d.manifest != nil {
-			w.Functions, w.FunctionsRevision = d.functions()
-			w.Missing = ""
-		}
-		if err := b.complete(&w, paths); err != nil {
+		w, err := b.want(p, paths)
+		var locked *lockedError
+		switch {
+		case errors.As(err, &locked) && done && last.Missing == "":
+			// What can't be opened is as good as invalid: the last good stays.
+			w = last
+			w.Behind = err.Error()
+			b.log.Warn("the last good secrets stay in force", "instance", instance, "error", err)
+		case err != nil:
 			w.Missing = err.Error()
 		}
 		b.wants[instance] = w
 	}
 	clear(b.stale)
 	return b.wants
+}
+
+// lockedError says that secrets can't be opened.
+type lockedError struct{ error }
+
+// want puts together what is desired of one instance.
+func (b *book) want(p versioned[cluster.Placement], paths cluster.Paths) (Want, error) {
+	w := Want{Placement: p.value, Revision: p.revision}
+	d := b.deliveries[p.value.Tenant]
+	if d == nil || d.manifest == nil {
+		return w, errors.New("the tenant's functions are not delivered yet")
+	}
+	w.Functions, w.FunctionsRevision = d.functions()
+	if err := b.secrets.functions(p.value.Tenant, w.Functions); err != nil {
+		return w, &lockedError{err}
+	}
+	return w, b.complete(&w, paths)
 }
 
 func (b *book) complete(w *Want, paths cluster.Paths) error {
@@ -87,7 +110,11 @@ func (b *book) complete(w *Want, paths cluster.Paths) error {
 		w.Units = append(w.Units, units.Unit{Name: name, Text: u.value})
 	}
 	w.Cell = cellSpec(paths, p)
-	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: p.Keys, Limits: p.Limits, Sleep: p.Sleep})
+	keys, err := b.secrets.keys(p.Tenant, p.Keys)
+	if err != nil {
+		return &lockedError{err}
+	}
+	w.Keys, err = json.Marshal(cluster.RunnerConfig{Tenant: p.Tenant, Instance: p.Instance, Keys: keys, Revoked: p.Revoked, Limits: p.Limits, Sleep: p.Sleep})
 	return err
 }
 

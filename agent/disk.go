@@ -18,7 +18,8 @@ import (
 
 // disk keeps etcd keys in a directory, one file a key, so that a change costs
 // one small write and one bad file spoils one key. A file holds the revision,
-// a line break and the value. Values hold tenants' secrets: all is root's.
+// a line break and the value, as etcd has it: secrets stay sealed, which are in
+// plain text there are in plain text here, and code always is. All is root's.
 type disk string
 
 func (d disk) path(key string) string { return filepath.Join(string(d), url.PathEscape(key)) }

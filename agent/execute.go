@@ -142,6 +142,10 @@ func tellRunner(ctx context.Context, dir cluster.InstanceDir, w Want) error {
 	if status != 200 {
 		return fmt.Errorf("runner answers %d: %.200s", status, body)
 	}
+	var answer cluster.RunnerAnswer
+	if want := len(w.Placement.Revoked); want > 0 && (json.Unmarshal(body, &answer) != nil || answer.Revoked != want) {
+		return fmt.Errorf("the runner refuses %d of %d revoked tokens: it is of an older release, until it is replaced", answer.Revoked, want)
+	}
 	return kept.Write(toldFile(dir), []byte(w.Config()), 0o600)
 }
 

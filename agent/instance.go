@@ -84,9 +84,9 @@ func (l *life) judge(i string, w Want, o Observed, tasks []Task) (cluster.Phase,
 	case w.Missing != "":
 		return cluster.Starting, w.Missing
 	case (alive && c.Image == w.Cell.Image || o.Blind != nil) && o.Dirs[i].Answers && socket.Active == "active":
-		return cluster.Ready, ""
+		return cluster.Ready, w.Behind
 	case !alive && o.Blind == nil && !w.warm() && len(tasks) == 0 && l.cancel == nil && socket.Active == "active":
-		return cluster.Dormant, ""
+		return cluster.Dormant, w.Behind
 	case l.err != nil:
 		return cluster.Failed, l.err.Error()
 	case len(tasks) > 0:
@@ -106,10 +106,10 @@ func (a *Agent) report(i string, w Want, o Observed, l *life, tasks []Task) clus
 		Phase: l.phase, Reason: l.reason, Since: l.since.UTC(),
 		Endpoint:  a.cfg.Host.Paths.InstanceDir(i).Socket(),
 		Network:   a.noNetwork(i, w.Placement.Egress),
-		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions,
+		Container: c.ID, Placement: w.Revision, Functions: l.told.Functions, Told: l.told.Told,
 	}
 	if len(tasks) == 0 && l.cancel == nil {
-		r.Functions = w.FunctionsRevision
+		r.Functions, r.Told = w.FunctionsRevision, w.Revision
 	}
 	return r
 }

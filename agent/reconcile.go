@@ -16,6 +16,7 @@ const observeAgain = time.Second
 // difference and reports. It returns how long may pass until the next look.
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.book.keepRest()
+	a.openAgain()
 	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {
@@ -58,6 +59,18 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		close(a.ready)
 	}
 	return next
+}
+
+// openAgain takes up other keys that open secrets, and tells that they are here.
+func (a *Agent) openAgain() {
+	if !a.book.secrets.again(time.Now()) {
+		return
+	}
+	a.book.reopen()
+	a.cfg.Host.Opens = a.book.secrets.opens()
+	if err := a.present(); err != nil {
+		a.cfg.Log.Error("cannot tell which secrets can be opened here", "error", err)
+	}
 }
 
 // worked says whether something was done to an instance since its directories

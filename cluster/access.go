@@ -31,12 +31,14 @@ const (
 )
 
 // SchedulerAccess is what schedulers may do: read everything, write what they
-// decide. Not tenants, functions and inventory, which are others' to say.
+// decide. Not the inventory and what secrets are sealed with, which are others'
+// to say; tenants and functions are too, but schedulers seal what is in plain
+// text there.
 func SchedulerAccess() []Access {
-	all := []Access{{Key: Root, Prefix: true}}
+	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(SchedulerUser), Write: true}}
 	for _, prefix := range []string{
 		AppliedPrefix, PlacementsPrefix, UnitsPrefix, ManifestsPrefix, CopiesPrefix, RoutesPrefix, StatusPrefix, ElectionPrefix,
-		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix, AuditPrefix,
+		CyclesPrefix, OrdersPrefix, CordonsPrefix, DrainsPrefix, TenantsPrefix, FunctionsPrefix, AuditPrefix,
 	} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
@@ -47,8 +49,8 @@ func SchedulerAccess() []Access {
 // write what is an operator's to say, and who he is. What machines there are and
 // who may do what is root's.
 func OperatorAccess(name string) []Access {
-	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(OperatorUser(name)), Write: true}}
-	for _, prefix := range []string{TenantsPrefix, AppliedPrefix, FunctionsPrefix, CordonsPrefix, DrainsPrefix, RolloutsPrefix, CyclesPrefix, AsksPrefix} {
+	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(OperatorUser(name)), Write: true}, {Key: ModulePolicyKey, Write: true}}
+	for _, prefix := range []string{TenantsPrefix, AppliedPrefix, FunctionsPrefix, CordonsPrefix, DrainsPrefix, RolloutsPrefix, CyclesPrefix, AsksPrefix, RevocationsPrefix, ModulesPrefix} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
 	return all

@@ -19,6 +19,7 @@ type Fleet struct {
 	TLS       *FleetTLS   `json:"tls,omitempty"`       // certificate of the proxies for clients; nil: none
 	ACME      *FleetACME  `json:"acme,omitempty"`      // or how they get one by themselves
 	Update    FleetUpdate `json:"update,omitzero"`     // of the machines' system
+	KMS       string      `json:"kms,omitempty"`       // unix socket of the plug-in on each host that wraps the keys that open secrets; "": none does
 	SSH       []string    `json:"ssh,omitempty"`       // public keys of those who may log in as core
 	Operators []string    `json:"operators,omitempty"` // names of those who run it, beside root
 	Pool      int         `json:"pool,omitempty"`      // blank cells kept on each host

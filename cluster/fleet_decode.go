@@ -20,6 +20,7 @@ const maxFleet = 16 * MiB
 var (
 	groupPattern  = regexp.MustCompile(`^[a-zA-Z0-9.-]{1,64}$`)
 	sshPattern    = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\n\r]*)?$`)
+	socketPattern = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	domainPattern = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
@@ -42,6 +43,7 @@ func DecodeFleet(data []byte) (Fleet, []Problem) {
 			f.Hosts = append(f.Hosts, h)
 		})},
 		field{"artifacts", r.url(&f.Artifacts)},
+		field{"kms", r.matching(&f.KMS, socketPattern.MatchString, `the path of a unix socket on the hosts, like "/run/kms/plugin.sock"`)},
 		field{"listen", func(path string, n node) { r.fleetListen(path, n, &f.Listen) }},
 		field{"tls", func(path string, n node) { f.TLS = &FleetTLS{}; r.fleetTLS(path, n, f.TLS) }},
 		field{"acme", func(path string, n node) { f.ACME = &FleetACME{}; r.fleetACME(path, n, f.ACME) }},

@@ -38,6 +38,7 @@ func DecodeFunction(name string, data []byte) (Function, []Problem) {
 		field{"code", r.text(&f.Code)},
 		field{"meta", r.texts(&f.Meta, r.pair)},
 		field{"secrets", r.texts(&f.Secrets, r.pair)},
+		field{"sealed", r.text(&f.Sealed)},
 		field{"limits", func(path string, n node) { f.Limits = &LowerLimits{}; r.lowerLimits(path, n, f.Limits) }},
 		field{"modules", func(path string, n node) { f.Modules = &FunctionModules{}; r.functionModules(path, n, f.Modules) }},
 		field{"created", func(path string, n node) { r.time(path, n, &f.Created) }},
@@ -53,6 +54,12 @@ func DecodeFunction(name string, data []byte) (Function, []Problem) {
 func (r *reader) function(root node, f *Function) {
 	if f.Code == "" {
 		r.wrong("code", "is missing", "want the function's source")
+	}
+	switch {
+	case f.Sealed != "" && len(f.Secrets) > 0:
+		r.wrong("sealed", "is there beside secrets", "want one of them: sealed is made of secrets")
+	case f.Sealed != "":
+		r.sealed("sealed", f.Sealed)
 	}
 	if Bytes(len(f.Code)) > MiB {
 		r.wrong("code", fmt.Sprintf("is %d bytes long", len(f.Code)), "want at most "+MiB.String())

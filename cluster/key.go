@@ -48,6 +48,7 @@ func (r *reader) key(path string, n node) (k Key, good bool) {
 		field{"kid", r.text(&k.KID)},
 		field{"alg", r.text(&k.Alg)},
 		field{"secret", r.text(&k.Secret)},
+		field{"sealed", r.text(&k.Sealed)},
 		field{"public", r.text(&k.Public)},
 	)
 	if n.kind != "object" {
@@ -77,18 +78,33 @@ func (r *reader) material(path string, k Key) {
 		r.wrong(path+".alg", "is no algorithm we take", "want "+strings.Join(Algs, ", ")+", as written here")
 	case k.Alg == "HS256" && k.Public != "":
 		r.wrong(path+".public", "does not belong to an HS256 key", "want secret only")
+	case k.Alg == "HS256" && k.Sealed != "" && k.Secret != "":
+		r.wrong(path+".sealed", "is there beside secret", "want one of them: sealed is made of secret")
+	case k.Alg == "HS256" && k.Sealed != "":
+		r.sealed(path+".sealed", k.Sealed)
 	case k.Alg == "HS256" && len(k.Secret) < MinSecret:
 		r.wrong(path+".secret", fmt.Sprintf("is %d bytes long", len(k.Secret)),
 			fmt.Sprintf("want at least %d random ones, as from: openssl rand -base64 %d", MinSecret, MinSecret))
 	case k.Alg == "HS256" && strings.Contains(k.Secret, "-----BEGIN "):
 		r.wrong(path+".secret", "is a PEM block, as of a public key, which is no secret", "want random bytes, as from: openssl rand -base64 32")
 	case k.Alg == "HS256":
-	case k.Secret != "":
-		r.wrong(path+".secret", "does not belong to an "+k.Alg+" key", "want public only: the cluster needs no secret of yours")
+	case k.Secret != "" || k.Sealed != "":
+		r.wrong(path+"."+map[bool]string{true: "secret", false: "sealed"}[k.Secret != ""], "does not belong to an "+k.Alg+" key", "want public only: the cluster needs no secret of yours")
 	default:
 		if _, err := ParsePublic(k.Alg, k.Public); err != nil {
 			r.wrong(path+".public", err.Error(), "want a PEM public key for "+k.Alg+", as from: openssl pkey -in private.pem -pubout")
 		}
+	}
+}
+
+// sealedPattern is base64 for URLs without padding (RFC 4648, section 5), long
+// enough for a sealed secret: a header, a point, a tag.
+var sealedPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{71,}$`)
+
+// sealed checks what can be seen of a sealed text without the key that opens it.
+func (r *reader) sealed(path, text string) {
+	if !sealedPattern.MatchString(text) {
+		r.wrong(path, "is no sealed text", "want one that bulkhead made; what is not sealed yet goes into secret, or secrets")
 	}
 }
 

@@ -10,32 +10,34 @@ const Root = "/bulkhead/"
 
 // Prefixes of the keys. Each ends in a slash.
 const (
-	TenantsPrefix    = Root + "tenants/"    // operator: Spec
-	AppliedPrefix    = Root + "applied/"    // scheduler: the last valid Spec, as written
-	InventoryPrefix  = Root + "inventory/"  // operator: Inventory, what a host may claim to be
-	HostsPrefix      = Root + "hosts/"      // agent, leased: Host
-	LoadsPrefix      = Root + "loads/"      // agent, leased: Load
-	CordonsPrefix    = Root + "cordons/"    // operator or rollout: a reason
-	DrainsPrefix     = Root + "drains/"     // operator or rollout: a reason
-	PlacementsPrefix = Root + "placements/" // scheduler: Placement
-	UnitsPrefix      = Root + "units/"      // scheduler: a unit file's text
-	ManifestsPrefix  = Root + "manifests/"  // scheduler: Manifest
-	CopiesPrefix     = Root + "copies/"     // scheduler: Copy of a function
-	RoutesPrefix     = Root + "routes/"     // scheduler: Route
-	InstancesPrefix  = Root + "instances/"  // agent, leased: Instance
-	FunctionsPrefix  = Root + "functions/"  // tenant: Function
-	ModulesPrefix    = Root + "modules/"    // operator: Allow, by package
-	BuildsPrefix     = Root + "builds/"     // builder: Build
-	SetsPrefix       = Root + "sets/"       // builder: Set
-	RolloutsPrefix   = Root + "rollouts/"   // operator: Rollout
-	CyclesPrefix     = Root + "cycles/"     // scheduler: Cycle
-	OrdersPrefix     = Root + "orders/"     // scheduler: Order
-	ReportsPrefix    = Root + "reports/"    // agent: Report
-	AsksPrefix       = Root + "asks/"       // agent: Ask
-	StatusPrefix     = Root + "status/"     // scheduler: Status
-	ElectionPrefix   = Root + "election/"   // scheduler: who leads
-	ClaimsPrefix     = Root + "claims/"     // each user below his own name: who he says he is
-	AuditPrefix      = Root + "audit/"      // scheduler: the audit log
+	TenantsPrefix     = Root + "tenants/"     // operator: Spec
+	AppliedPrefix     = Root + "applied/"     // scheduler: the last valid Spec, as written
+	InventoryPrefix   = Root + "inventory/"   // operator: Inventory, what a host may claim to be
+	HostsPrefix       = Root + "hosts/"       // agent, leased: Host
+	LoadsPrefix       = Root + "loads/"       // agent, leased: Load
+	CordonsPrefix     = Root + "cordons/"     // operator or rollout: a reason
+	DrainsPrefix      = Root + "drains/"      // operator or rollout: a reason
+	PlacementsPrefix  = Root + "placements/"  // scheduler: Placement
+	UnitsPrefix       = Root + "units/"       // scheduler: a unit file's text
+	ManifestsPrefix   = Root + "manifests/"   // scheduler: Manifest
+	CopiesPrefix      = Root + "copies/"      // scheduler: Copy of a function
+	RoutesPrefix      = Root + "routes/"      // scheduler: Route
+	InstancesPrefix   = Root + "instances/"   // agent, leased: Instance
+	FunctionsPrefix   = Root + "functions/"   // tenant: Function
+	ModulesPrefix     = Root + "modules/"     // operator: Allow, by package
+	BuildsPrefix      = Root + "builds/"      // builder: Build
+	SetsPrefix        = Root + "sets/"        // builder: Set
+	RolloutsPrefix    = Root + "rollouts/"    // operator: Rollout
+	CyclesPrefix      = Root + "cycles/"      // scheduler: Cycle
+	OrdersPrefix      = Root + "orders/"      // scheduler: Order
+	ReportsPrefix     = Root + "reports/"     // agent: Report
+	AsksPrefix        = Root + "asks/"        // agent: Ask
+	RevocationsPrefix = Root + "revocations/" // operator: a list of Revocation
+	SealingPrefix     = Root + "sealing/"     // operator: Sealing
+	StatusPrefix      = Root + "status/"      // scheduler: Status
+	ElectionPrefix    = Root + "election/"    // scheduler: who leads
+	ClaimsPrefix      = Root + "claims/"      // each user below his own name: who he says he is
+	AuditPrefix       = Root + "audit/"       // scheduler: the audit log
 )
 
 // AuditHeadKey is where the audit log ends, and AuditPages what its pages begin
@@ -125,11 +127,17 @@ func FunctionKey(tenant, function string) string { return FunctionsPrefix + tena
 // TenantFunctions is the prefix of all functions of a tenant.
 func TenantFunctions(tenant string) string { return FunctionsPrefix + tenant + "/" }
 
+// RevocationsKey says which tokens of a tenant are refused.
+func RevocationsKey(tenant string) string { return RevocationsPrefix + tenant }
+
 // TenantStatusKey is where the scheduler says what became of a tenant's spec.
 func TenantStatusKey(tenant string) string { return StatusPrefix + "tenants/" + tenant }
 
 // DistrustKey is where the scheduler says that it distrusts a host.
 func DistrustKey(host string) string { return StatusPrefix + "hosts/" + host }
+
+// SealingKey is what secrets are to be sealed with.
+const SealingKey = SealingPrefix + "lock"
 
 // HostBrakeKey stands while the scheduler moves nothing because most hosts
 // vanished at once: the value is a [Brake]. Deleting it says that they are

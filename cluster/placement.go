@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"path"
 	"time"
 )
@@ -15,15 +16,16 @@ type Placement struct {
 	Image    string `json:"image"` // the image's ID, sha256:…
 	// Runner is the file of its runner's binary on the host, named by what is in
 	// it. Empty: that of [Host.Paths].
-	Runner    string    `json:"runner,omitempty"`
-	Keys      []Key     `json:"keys"`
-	Resources Resources `json:"resources"`
-	Limits    Limits    `json:"limits"`
-	Sleep     Sleep     `json:"sleep"`             // Dormant is 0 when the tenant wants instances kept ready
-	Egress    Egress    `json:"egress"`            // where its code may connect to; absent: nowhere
-	Runtime   string    `json:"runtime,omitempty"` // OCI runtime of its container; empty: the engine's own choice
-	Spec      int64     `json:"spec"`              // revision of the spec it comes from
-	Reason    string    `json:"reason"`            // why it is here
+	Runner    string       `json:"runner,omitempty"`
+	Keys      []Key        `json:"keys"`
+	Revoked   []Revocation `json:"revoked,omitempty"` // tokens that are refused all the same
+	Resources Resources    `json:"resources"`
+	Limits    Limits       `json:"limits"`
+	Sleep     Sleep        `json:"sleep"`             // Dormant is 0 when the tenant wants instances kept ready
+	Egress    Egress       `json:"egress"`            // where its code may connect to; absent: nowhere
+	Runtime   string       `json:"runtime,omitempty"` // OCI runtime of its container; empty: the engine's own choice
+	Spec      int64        `json:"spec"`              // revision of the spec it comes from
+	Reason    string       `json:"reason"`            // why it is here
 }
 
 // Host is a host's presence, the value of [HostKey], kept under a lease by
@@ -44,12 +46,22 @@ type Host struct {
 	// Address, host:port, is where its proxy takes requests from other hosts'
 	// proxies; empty: it takes none.
 	Address string `json:"address,omitempty"`
+	// Opens are the IDs of the keys with which it can open sealed secrets.
+	Opens []string `json:"opens,omitempty"`
 	// Member says that it runs a member of etcd: no two of them are patched at
 	// a time.
 	Member bool `json:"member,omitempty"`
 	// Unready says why it should not be counted on yet (Docker, its proxy, its
 	// pool of cells); empty: it is well, by its own checks.
 	Unready string `json:"unready,omitempty"`
+}
+
+// Sealing says what secrets are sealed with before they are written: the value
+// of [SealingKey]. While there is none they stay in plain text. It is no secret.
+type Sealing struct {
+	ID   string          `json:"id"`             // of the key that opens what the lock seals
+	Lock json.RawMessage `json:"lock"`           // package sealed reads it
+	File string          `json:"file,omitempty"` // where a cluster of one machine keeps the keys that open
 }
 
 // Paths are where a host keeps things; a scheduler renders them into units.
@@ -100,11 +112,18 @@ func (d InstanceDir) Root() string { return path.Join(string(d), "private", "roo
 // RunnerConfig is the credential ("tenant") that a runner starts with, and
 // what the agent sends it when keys or limits change.
 type RunnerConfig struct {
-	Tenant   string `json:"tenant"`
-	Instance string `json:"instance"`
-	Keys     []Key  `json:"keys"`
-	Limits   Limits `json:"limits"`
-	Sleep    Sleep  `json:"sleep"`
+	Tenant   string       `json:"tenant"`
+	Instance string       `json:"instance"`
+	Keys     []Key        `json:"keys"`
+	Revoked  []Revocation `json:"revoked,omitempty"`
+	Limits   Limits       `json:"limits"`
+	Sleep    Sleep        `json:"sleep"`
+}
+
+// RunnerAnswer is what a runner says when it has taken a RunnerConfig: how many
+// revocations are in force. One of a release that knows none says nothing.
+type RunnerAnswer struct {
+	Revoked int `json:"revoked"`
 }
 
 // Phase is where an instance is in its life.
@@ -126,16 +145,19 @@ func (p Phase) Serves() bool { return p == Ready || p == Dormant }
 // Instance is what an agent observes of an instance on its host: the value of
 // [InstanceKey], under the host's lease.
 type Instance struct {
-	Tenant    string    `json:"tenant"`
-	Instance  string    `json:"instance"`
-	Host      string    `json:"host"`
-	Phase     Phase     `json:"phase"`
-	Reason    string    `json:"reason,omitempty"`
-	Endpoint  string    `json:"endpoint"`  // the runner's socket on its host
-	Container string    `json:"container"` // Docker's ID
-	Placement int64     `json:"placement"` // revision of the placement in force
-	Functions int64     `json:"functions"` // functions are as of this revision: Manifest.Revision
-	Since     time.Time `json:"since"`     // when it entered this phase
+	Tenant    string `json:"tenant"`
+	Instance  string `json:"instance"`
+	Host      string `json:"host"`
+	Phase     Phase  `json:"phase"`
+	Reason    string `json:"reason,omitempty"`
+	Endpoint  string `json:"endpoint"`  // the runner's socket on its host
+	Container string `json:"container"` // Docker's ID
+	Placement int64  `json:"placement"` // revision of the placement in force
+	Functions int64  `json:"functions"` // functions are as of this revision: Manifest.Revision
+	// Told is the revision of the placement whose keys, limits and revocations
+	// the runner has, or will have when it starts.
+	Told  int64     `json:"told,omitempty"`
+	Since time.Time `json:"since"` // when it entered this phase
 	// Network says why its code can't connect to anything although its egress
 	// allows it; empty: it can.
 	Network string `json:"network,omitempty"`
@@ -147,6 +169,7 @@ type Function struct {
 	Code    string            `json:"code"`
 	Meta    map[string]string `json:"meta,omitempty"`
 	Secrets map[string]string `json:"secrets,omitempty"`
+	Sealed  string            `json:"sealed,omitempty"` // Secrets, as package sealed makes it, in their place
 	Limits  *LowerLimits      `json:"limits,omitempty"` // below the tenant's
 	Modules *FunctionModules  `json:"modules,omitempty"`
 	Created time.Time         `json:"created,omitzero"`
@@ -162,6 +185,7 @@ type Status struct {
 	Warnings  []string  `json:"warnings,omitempty"` // accepted, but not honoured here
 	Reasons   []string  `json:"reasons,omitempty"`  // why instances are where they are, or aren't
 	Instances []string  `json:"instances,omitempty"`
+	Sealed    int64     `json:"sealed,omitempty"` // revision at which the scheduler sealed a spec written in plain text
 	Wanted    int       `json:"wanted,omitempty"` // instances, when they are more than the least
 	Scaled    string    `json:"scaled,omitempty"` // why so many
 	Time      time.Time `json:"time"`

@@ -15,6 +15,11 @@ type Spec struct {
 	Placement PlacementHints    `json:"placement,omitzero"` // where instances may run
 }
 
+// SealedAlg stands in a [Placement] for the HS256 of a key that is sealed: an
+// agent or a runner that doesn't know of sealing, and would take the key's
+// secret for empty, knows no such algorithm either.
+const SealedAlg = "HS256, sealed"
+
 // Key verifies tokens. Secret is for HS256; Public, a PEM public key, is for
 // RS256, ES256 and EdDSA (RFC 7518, RFC 8037). The algorithm is pinned: a
 // token whose header names another is refused whatever its signature.
@@ -22,6 +27,7 @@ type Key struct {
 	KID    string `json:"kid"`              // 1 to 64 characters, unique in the spec
 	Alg    string `json:"alg"`              // HS256, RS256, ES256 or EdDSA
 	Secret string `json:"secret,omitempty"` // HS256: at least 32 bytes (RFC 7518, section 3.2)
+	Sealed string `json:"sealed,omitempty"` // HS256: the secret, as package sealed makes it; in place of Secret
 	Public string `json:"public,omitempty"` // PEM; RSA of at least 2048 bits
 }
 

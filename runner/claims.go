@@ -19,6 +19,7 @@ type claims struct {
 	Name                 *names
 	Names                *names
 	Params               json.RawMessage
+	Secrets              *string // as ectx has them
 	Code                 any
 	URL                  any
 	Limits               *tokenLimits
@@ -33,7 +34,7 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 	}
 	var exp, nbf, iat moment
 	err = take(all, map[string]any{
-		"ten": &c.Ten, "jtn": &c.Name, "jtnm": &c.Names, "pctx": &c.Params, "code": &c.Code, "url": &c.URL, "limits": &c.Limits,
+		"ten": &c.Ten, "jtn": &c.Name, "jtnm": &c.Names, "pctx": &c.Params, "ectx": &c.Secrets, "code": &c.Code, "url": &c.URL, "limits": &c.Limits,
 		"exp": &exp, "nbf": &nbf, "iat": &iat, "jti": &c.ID,
 	})
 	c.ExpiresAt, c.NotBefore, c.IssuedAt = exp.at, nbf.at, iat.at

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/ectx"
 )
 
 // Causes of refused tokens.
@@ -24,6 +26,7 @@ const (
 	causeWrongTenant  = "token_wrong_tenant"
 	causeNotFunction  = "token_wrong_function"
 	causeNotSupported = "token_unsupported"
+	causeRevoked      = "token_revoked"
 )
 
 // clockSkew is how far the clocks of issuer and host may be apart.
@@ -35,10 +38,11 @@ const maxToken = 16 << 10
 // Gate decides what a token may do. It is made for one tenant's keys; keys
 // that change make a new Gate.
 type Gate struct {
-	tenant string
-	keys   map[string]key
-	parser *jwt.Parser
-	seen   map[string]*Grant // verified tokens; the signature is checked once
+	tenant  string
+	keys    map[string]key
+	parser  *jwt.Parser
+	revoked []cluster.Revocation
+	seen    map[string]*Grant // verified tokens; the signature is checked once
 }
 
 // key is a [cluster.Key] that is ready to verify with.
@@ -65,9 +69,16 @@ func NewGate(tenant string, keys []cluster.Key) (*Gate, error) {
 	return g, nil
 }
 
+// Revoke has tokens refused that would be good otherwise: all of them at once,
+// before the first is checked.
+func (g *Gate) Revoke(all []cluster.Revocation) { g.revoked = all }
+
 func parseKey(k cluster.Key) (crypto.PublicKey, error) {
 	switch k.Alg {
 	case "HS256":
+		if len(k.Secret) < cluster.MinSecret {
+			return nil, fmt.Errorf("its secret is %d bytes long, want at least %d: with none anybody could sign", len(k.Secret), cluster.MinSecret)
+		}
 		return []byte(k.Secret), nil
 	case "RS256":
 		return jwt.ParseRSAPublicKeyFromPEM([]byte(k.Public))
@@ -83,6 +94,7 @@ func parseKey(k cluster.Key) (crypto.PublicKey, error) {
 type Grant struct {
 	Claims    []byte // the token's claims, as signed: JSON
 	Params    []byte // pctx: JSON, nil when absent
+	Secrets   []byte // ectx, opened: JSON, nil when absent
 	functions *names // nil: all of the tenant's functions, and one-off code
 	expires   time.Time
 	notBefore time.Time
@@ -199,7 +211,49 @@ func (g *Gate) grant(t *jwt.Token, c *claims) (*Grant, *Refusal) {
 	case c.URL != nil:
 		grant.carries = "url"
 	}
-	return grant, nil
+	if refusal := g.checkRevoked(t, grant); refusal != nil || c.Secrets == nil {
+		return grant, refusal
+	}
+	var refusal *Refusal
+	grant.Secrets, refusal = g.openSecrets(t, *c.Secrets)
+	return grant, refusal
+}
+
+// openSecrets opens the secrets that were sealed into a token, with the key that
+// signed it.
+func (g *Gate) openSecrets(t *jwt.Token, claim string) (data []byte, refusal *Refusal) {
+	kid, has := t.Header["kid"].(string)
+	err := errors.New("is for a key that has a secret: HS256")
+	for _, k := range g.keys {
+		if secret, ok := k.material.([]byte); ok && t.Method.Alg() == k.alg && (!has || k.kid == kid) {
+			if data, err = ectx.Open(string(secret), claim); err == nil {
+				return data, nil
+			}
+		}
+	}
+	return nil, refuse(403, causeBadToken, "the token's ectx claim %v", err)
+}
+
+// checkRevoked refuses a token that was revoked. Whoever revokes makes a new
+// gate, so what a gate has seen need not be looked at again.
+func (g *Gate) checkRevoked(t *jwt.Token, grant *Grant) *Refusal {
+	kid, _ := t.Header["kid"].(string)
+	for _, r := range g.revoked {
+		switch {
+		case r.ID != "" && r.ID == grant.id, r.Sum != "" && r.Sum == sumOf(t.Raw):
+			return refuse(401, causeRevoked, "the token has been revoked")
+		case r.Before != 0 && grant.issued.Unix() <= r.Before && (r.KID == "" || kid == "" || kid == r.KID):
+			return refuse(401, causeRevoked, "tokens issued up to %s have been revoked, and this one was or does not say (iat)", time.Unix(r.Before, 0).UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// sumOf is [cluster.Revocation].Sum of a token. Its signature may have more than
+// one form, what is signed has one.
+func sumOf(token string) string {
+	sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
+	return hex.EncodeToString(sum[:])
 }
 
 func (g *Grant) checkTimes(now time.Time) *Refusal {

@@ -125,7 +125,8 @@ func peerUID(c net.Conn) (uint32, error) {
 }
 
 // reload takes in what the agent changed: PUT /reload, whose body is the new
-// RunnerConfig, or empty when only functions changed.
+// RunnerConfig, or empty when only functions changed. The answer's body is a
+// cluster.RunnerAnswer.
 func (in *inbound) reload(req frames.Request, f frames.Frame) error {
 	r := in.r
 	refusal := r.applyReload(req, f.End)
@@ -134,7 +135,8 @@ func (in *inbound) reload(req frames.Request, f frames.Frame) error {
 			return refusal.appendFrame(dst, f.Stream, "")
 		}
 		head := frames.Response{Status: 200, Fields: frames.NoFields, Headers: frames.AppendHeaderCount(nil)}.AppendHead(nil)
-		return frames.Append(dst, frames.Frame{Type: frames.TypeResponse, End: true, Stream: f.Stream, Payload: head})
+		body, _ := json.Marshal(cluster.RunnerAnswer{Revoked: len(r.config.Revoked)})
+		return frames.Append(dst, frames.Frame{Type: frames.TypeResponse, End: true, Stream: f.Stream, Payload: append(head, body...)})
 	})
 }
 

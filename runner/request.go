@@ -44,6 +44,9 @@ func (c *call) encode(req frames.Request, end bool) ([]byte, *Refusal) {
 	if c.grant.Params != nil {
 		fields = frames.AppendField(fields, 0, frames.FieldParams, c.grant.Params)
 	}
+	if c.grant.Secrets != nil {
+		fields = frames.AppendField(fields, 0, frames.FieldSecrets, c.grant.Secrets)
+	}
 	token, inQuery := bearer(req)
 	headers := frames.AppendHeaderCount(make([]byte, 0, len(req.Headers)))
 	for name, value := range req.Headers.All() {

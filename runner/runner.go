@@ -85,6 +85,7 @@ func (r *Runner) configure(config cluster.RunnerConfig) error {
 	if r.config.Tenant != "" && config.Tenant != r.config.Tenant {
 		return fmt.Errorf("cannot turn the runner of tenant %q into one of %q", r.config.Tenant, config.Tenant)
 	}
+	gate.Revoke(config.Revoked)
 	r.counts.configure(config.Limits)
 	r.config, r.gate = config, gate
 	r.functions.forget()

@@ -14,6 +14,7 @@ import (
 var watched = []etcd.Prefix{
 	{Name: cluster.TenantsPrefix}, {Name: cluster.AppliedPrefix}, {Name: cluster.StatusPrefix},
 	{Name: cluster.HostsPrefix}, {Name: cluster.InventoryPrefix}, {Name: cluster.CordonsPrefix}, {Name: cluster.DrainsPrefix}, {Name: cluster.LoadsPrefix},
+	{Name: cluster.SealingPrefix}, {Name: cluster.RevocationsPrefix},
 	{Name: cluster.PlacementsPrefix}, {Name: cluster.UnitsPrefix}, {Name: cluster.RoutesPrefix}, {Name: cluster.InstancesPrefix},
 	{Name: cluster.RolloutsPrefix}, {Name: cluster.CyclesPrefix}, {Name: cluster.OrdersPrefix}, {Name: cluster.ReportsPrefix}, {Name: cluster.AsksPrefix},
 	{Name: cluster.FunctionsPrefix, KeysOnly: true}, {Name: cluster.ManifestsPrefix}, {Name: cluster.CopiesPrefix, KeysOnly: true},
@@ -117,6 +118,10 @@ func (s *snapshot) seeOne(prefix, rest string, e etcd.Event, now time.Time) {
 		s.seeReason(rest, e, now, drainOf)
 	case cluster.LoadsPrefix:
 		s.seeLoad(rest, e, now)
+	case cluster.RevocationsPrefix:
+		s.seeRevocations(rest, e)
+	case cluster.SealingPrefix:
+		s.seeSealing(e)
 	case cluster.InventoryPrefix:
 		s.seeInventory(rest, e, now)
 	case cluster.StatusPrefix:
@@ -159,6 +164,8 @@ func (s *snapshot) seeTenant(name string, e etcd.Event) {
 	default:
 		t.observed, t.released = t.applied.again(name, e), false
 	}
+	t.unsealable = ""
+	s.wantSpec(name, t)
 	s.brake.count(t)
 }
 
@@ -172,6 +179,7 @@ func (s *snapshot) seeApplied(name string, e etcd.Event) {
 		t.applied = t.observed.again(name, e)
 		s.mark(name)
 	}
+	s.wantApplied(name, t)
 	s.brake.count(t)
 }
 

@@ -23,7 +23,7 @@ func (c *change) number() int {
 func (c *change) content(h *host, n int, spec *cluster.Spec, why string) cluster.Placement {
 	return cluster.Placement{
 		Tenant: c.tenant.name, Instance: cluster.InstanceName(c.tenant.name, n),
-		Image: h.presence.Image, Runner: h.presence.Paths.Runner, Keys: spec.Keys, Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress, Runtime: spec.Runtime,
+		Image: h.presence.Image, Runner: h.presence.Paths.Runner, Keys: placedKeys(spec.Keys), Revoked: c.tenant.refused(), Resources: spec.Resources, Limits: spec.Limits, Sleep: sleepOf(spec), Egress: spec.Egress, Runtime: spec.Runtime,
 		Spec: c.applied, Reason: why,
 	}
 }

@@ -20,7 +20,8 @@ type function struct {
 	checked  bool   // wrong is known
 	wrong    string // why it can't be copied; "": it can
 	waits    string // why not yet
-	awaited  bool   // it has changed since: the watch will bring it
+	awaited  bool   // it has changed since, or is to be sealed: the watch will bring it
+	unsealed bool   // it can't be sealed: it is copied in plain text
 }
 
 // delivery is what a host has of a tenant's functions.
@@ -58,6 +59,7 @@ func (s *snapshot) seeFunction(tenant, name string, e etcd.Event, listed bool) {
 	s.mark(tenant)
 	if e.Deleted {
 		delete(t.functions, name)
+		delete(s.plain, cluster.FunctionKey(tenant, name))
 		t.removed = e.Revision
 		return
 	}
@@ -69,6 +71,7 @@ func (s *snapshot) seeFunction(tenant, name string, e etcd.Event, listed bool) {
 		f.value, f.loaded = e.Value, true
 	}
 	t.functions[name] = f
+	s.wantFunction(tenant, name, f)
 }
 
 // check says whether the function may be copied; its value must be loaded the

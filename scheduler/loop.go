@@ -89,6 +89,12 @@ func (l *loop) take(b etcd.Batch) {
 // settle plans and writes once the model has caught up with our last write.
 func (l *loop) settle(ctx context.Context) error {
 	for l.ready && l.model.revision >= l.wrote && l.model.work() {
+		if err := l.seal(ctx); err != nil {
+			return err
+		}
+		if l.model.revision < l.wrote {
+			break // the watch brings what was sealed
+		}
 		groups := l.model.plan(time.Now(), l.Grace, atOnce)
 		if len(groups) > 0 {
 			revision, err := etcd.Commit(ctx, l.cli, &l.fence, groups...)

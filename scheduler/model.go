@@ -9,6 +9,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/sealed"
 )
 
 // snapshot is the cluster as the watches have shown it, with what we have
@@ -36,6 +37,8 @@ type snapshot struct {
 	timed  map[string]bool
 	unread map[string]reading // functions' values that are needed, by key
 	rolls  rolls
+	lock   *sealed.Lock     // what secrets are sealed with; nil: they stay in plain text
+	plain  map[string]plain // those that are to be sealed, by key
 }
 
 func newSnapshot() *snapshot {
@@ -43,7 +46,7 @@ func newSnapshot() *snapshot {
 		tenants: map[string]*tenant{}, hosts: map[string]*host{},
 		dirty: map[string]bool{}, waiting: map[string]bool{}, full: map[string]string{},
 		brake: brake{gone: map[string]bool{}}, timed: map[string]bool{}, outbox: map[string]etcd.Op{}, moves: map[string]move{}, active: map[string]bool{}, unread: map[string]reading{},
-		rolls: newRolls(),
+		rolls: newRolls(), plain: map[string]plain{},
 	}
 }
 
@@ -61,12 +64,17 @@ type tenant struct {
 	// what hosts have of them.
 	functions map[string]*function
 	delivered map[string]*delivery
-	demand    *demand // nil: it has had nothing to do
-	scale     int     // instances that it calls for; 0: no more than the least
-	scaled    string  // why so many
-	removed   int64   // revision at which one was last removed, as we saw it
-	released  bool    // its removal has been confirmed
-	class     class   // as the brake has counted it
+	demand    *demand              // nil: it has had nothing to do
+	scale     int                  // instances that it calls for; 0: no more than the least
+	scaled    string               // why so many
+	removed   int64                // revision at which one was last removed, as we saw it
+	released  bool                 // its removal has been confirmed
+	class     class                // as the brake has counted it
+	revoked   []cluster.Revocation // tokens that are refused
+	unrevoked string               // why revoked is not as was written; "": it is
+	sealed    int64                // revision at which its spec, written in plain text, was sealed
+	// unsealable says why its spec can't be sealed; "": it can.
+	unsealable string
 }
 
 // specRecord is a spec, decoded.
@@ -176,7 +184,9 @@ func (s *snapshot) host(name string, now time.Time) *host {
 }
 
 // work says whether there may be something to plan.
-func (s *snapshot) work() bool { return len(s.dirty)+len(s.outbox) > 0 || s.rolls.dirty }
+func (s *snapshot) work() bool {
+	return len(s.dirty)+len(s.outbox)+len(s.toSeal()) > 0 || s.rolls.dirty
+}
 
 // mark has a tenant planned.
 func (s *snapshot) mark(tenant string) { s.dirty[tenant] = true }

@@ -73,5 +73,6 @@ func (s *snapshot) seeStatus(rest string, e etcd.Event, now time.Time) {
 		s.mark(name)
 	}
 	t.status = &st
+	t.sealed = max(t.sealed, st.Sealed)
 	s.resume(t)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 )
 
 // enough hosts that take an instance are compared; more gain little.
@@ -28,6 +29,9 @@ func (h *host) refuses(spec *cluster.Spec, back cluster.Resources) string {
 	}
 	if why := h.closed(); why != "" {
 		return h.name + " " + why
+	}
+	if id := h.locked(spec); id != "" {
+		return fmt.Sprintf("%s lacks the key %s, which opens this tenant's secrets", h.name, id)
 	}
 	return h.short(spec, back)
 }
@@ -86,7 +90,21 @@ func (h *host) fits(spec *cluster.Spec, want cluster.Resources) bool {
 		return false
 	}
 	_, lacking := h.lacks(spec.Placement.Labels)
-	return !lacking
+	return !lacking && h.locked(spec) == ""
+}
+
+// locked returns the ID of a key that the host would need to open the tenant's
+// secrets and doesn't have, or "".
+func (h *host) locked(spec *cluster.Spec) string {
+	for _, k := range spec.Keys {
+		if k.Sealed == "" {
+			continue
+		}
+		if id := sealed.KeyID(k.Sealed); !slices.Contains(h.presence.Opens, id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // lacks returns the first label, by name, that the host doesn't have.
@@ -151,7 +169,11 @@ func (s *snapshot) choose(t *tenant, n int, spec *cluster.Spec) (*host, string) 
 
 // demandOf names all that decides whether any host takes an instance.
 func demandOf(spec *cluster.Spec) string {
-	return fmt.Sprint(spec.Resources, sleepOf(spec).Dormant > 0, spec.Runtime, spec.Placement.Labels) // maps print sorted
+	var opens []string
+	for _, k := range spec.Keys {
+		opens = append(opens, sealed.KeyID(k.Sealed))
+	}
+	return fmt.Sprint(spec.Resources, sleepOf(spec).Dormant > 0, spec.Runtime, spec.Placement.Labels, opens) // maps print sorted
 }
 
 func because(h *host, seen int) string {

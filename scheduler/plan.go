@@ -62,6 +62,8 @@ func (s *snapshot) next(most int) []string {
 func (p planner) tenant(t *tenant, hold bool) [][]etcd.Op {
 	c := &change{planner: p, tenant: t}
 	switch {
+	case p.unsealed(t): // planned again once that is done
+		return nil
 	case t.class == vanished && hold:
 		c.held()
 	case t.observed == nil:

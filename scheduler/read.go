@@ -53,6 +53,7 @@ func (s *snapshot) loaded(key string, value []byte, revision int64) {
 	}
 	if f := t.functions[want.name]; f.revision == want.revision && revision == want.revision {
 		f.value, f.loaded = value, true
+		s.wantFunction(want.tenant, want.name, f)
 	} else if f.revision == want.revision {
 		f.awaited = true
 	}

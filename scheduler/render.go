@@ -138,7 +138,7 @@ func instanceUnits(instance string) []string {
 func (c *change) forget() {
 	t := c.tenant
 	if t.observed == nil && t.applied == nil && t.status == nil && len(t.placed) == 0 && len(t.units) == 0 && len(t.seen) == 0 &&
-		len(t.routes) == 0 && len(t.functions) == 0 && len(t.delivered) == 0 {
+		len(t.routes) == 0 && len(t.functions) == 0 && len(t.delivered) == 0 && t.revoked == nil {
 		delete(c.tenants, t.name)
 	}
 }

@@ -16,7 +16,10 @@ import (
 func (c *change) statusOf(phase string) cluster.Status {
 	s := cluster.Status{Phase: phase, Applied: c.applied, Reasons: c.reasons, Time: c.now.UTC().Truncate(time.Millisecond)}
 	if o := c.tenant.observed; o != nil {
-		s.Observed, s.Warnings = o.revision, append(cluster.Warnings(o.problems), c.tenant.warnings()...)
+		s.Observed, s.Warnings = o.revision, append(append(cluster.Warnings(o.problems), c.tenant.sealing()...), c.tenant.warnings()...)
+		if c.tenant.sealed == o.revision {
+			s.Sealed = c.tenant.sealed
+		}
 		if o.err != nil {
 			s.Phase, s.Error = cluster.PhaseInvalid, brief(o.err)
 		}

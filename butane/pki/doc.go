@@ -9,6 +9,7 @@
 //	DIR/root.{crt,key}           root, for etcd
 //	DIR/operators/<name>.…       one of those who run the fleet, for etcd; to be given to him
 //	DIR/hosts/<host>/…           what goes to this host, and to no other
+//	DIR/opening-keys.json        what opens tenants' secrets; goes to all hosts that run tenants
 //
 // Authorities live ten years, all others one, and are made anew when a third
 // of that is left or when what they say has changed. Keys are ECDSA P-256. The

@@ -18,6 +18,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/kept"
+	"bulkhead/internal/sealed"
 )
 
 // Directory is an operator's directory of certificates.
@@ -68,6 +69,11 @@ func open(dir string, now func() time.Time) (*Directory, error) {
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("cannot keep keys in %s: its mode is %o, so others can look in; want 700 (chmod 700 %s)", dir, info.Mode().Perm(), dir)
+	}
+	if !Exists(dir) {
+		if err := d.makeRing(); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range authorities {
 		p, err := d.read(name)
@@ -138,6 +144,11 @@ func (d *Directory) Host(h cluster.FleetHost) ([]File, error) {
 		files = append(files, File{name, data})
 		return nil
 	}
+	if h.Is(cluster.RoleHost) && there(filepath.Join(d.path, Ring)) {
+		if err := add(Ring, Ring); err != nil {
+			return nil, err
+		}
+	}
 	known := map[string]bool{}
 	for _, w := range hostWants(h) {
 		if !known[w.authority] {
@@ -153,6 +164,20 @@ func (d *Directory) Host(h cluster.FleetHost) ([]File, error) {
 		}
 	}
 	return files, nil
+}
+
+// makeRing makes the keys that open a new cluster's secrets. One that has been
+// without, or has lost them, gets none by itself: others would open nothing.
+func (d *Directory) makeRing() error {
+	path := filepath.Join(d.path, Ring)
+	if there(path) {
+		return nil
+	}
+	ring, err := sealed.NewRing()
+	if err != nil {
+		return err
+	}
+	return sealed.File{Path: path}.Write(ring)
 }
 
 func (d *Directory) makeAuthority(name string) (pair, error) {

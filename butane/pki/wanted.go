@@ -26,6 +26,10 @@ const (
 	Peer       = "peer"
 )
 
+// Ring is the file of the keys that open secrets: package sealed. Hosts that run
+// tenants get it, and of the others none.
+const Ring = "opening-keys.json"
+
 // root is the operator's certificate.
 const root = "root"
 

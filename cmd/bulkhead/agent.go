@@ -18,6 +18,7 @@ import (
 	"bulkhead/agent/fleetlock"
 	"bulkhead/agent/images"
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/sealed"
 )
 
 // agentOptions say how a host of a cluster runs its agent.
@@ -109,7 +110,7 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
-	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch}
+	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch, opening: sealed.File{Path: a.opening, KMS: a.kms}}
 	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
 	return runAgent(ctx, p, o, replaceProxy)
 }

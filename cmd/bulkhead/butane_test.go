@@ -107,12 +107,12 @@ func TestButaneRenderAndPack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.HasSuffix(head.Name, ".key") && head.Mode != 0o600 {
+		if (strings.HasSuffix(head.Name, ".key") || strings.HasSuffix(head.Name, ringName)) && head.Mode != 0o600 {
 			t.Errorf("%s has mode %o", head.Name, head.Mode)
 		}
 		owners[head.Name] = head.Uid
 	}
-	if len(owners) != 8 || owners["etc/bulkhead/pki/proxy/peer.key"] != 400000 || owners["etc/bulkhead/pki/agent.key"] != 0 {
+	if len(owners) != 9 || owners["etc/bulkhead/pki/"+ringName] != 0 || owners["etc/bulkhead/pki/proxy/peer.key"] != 400000 || owners["etc/bulkhead/pki/agent.key"] != 0 {
 		t.Errorf("packed: %v", owners)
 	}
 	if code, list, _ := do("pki", "show", "--pki", pki); code != exitOK || !strings.Contains(list, "hosts/h1/etcd-server") {

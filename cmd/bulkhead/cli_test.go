@@ -70,7 +70,7 @@ func (s *site) report(ctx context.Context) {
 		under(v, cluster.PlacementsPrefix, 2, func(n []string, p cluster.Placement, e etcd.Event) {
 			if m, ok := get[cluster.Manifest](v, cluster.ManifestKey(n[0], p.Tenant)); ok {
 				data, _ := json.Marshal(cluster.Instance{
-					Tenant: p.Tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: e.Revision, Functions: m.Revision,
+					Tenant: p.Tenant, Instance: n[1], Host: n[0], Phase: cluster.Ready, Placement: e.Revision, Functions: m.Revision, Told: e.Revision,
 				})
 				_, _ = s.cli.Put(ctx, cluster.InstanceKey(n[0], n[1]), string(data))
 			}

@@ -31,10 +31,10 @@ schedulers, one for each host's agent and one for its proxy, each of which may
 read and write only what it needs. Hosts that are not in the file lose their
 users and their inventory at once. It also notes labels, address and caps of each
 host, which count in place of what a host says of itself. The first time it has
-etcd check access from then on. It needs the root certificate, and can be run
-again at any time.`,
+etcd check access from then on, and, with --opening-keys, secrets sealed. It needs
+the root certificate, and can be run again at any time.`,
 		Example: `  bulkhead cluster apply -f cluster.yaml --endpoints https://10.0.0.1:2379 \
-    --cacert pki/etcd-ca.crt --cert pki/root.crt --key pki/root.key`,
+    --cacert pki/etcd-ca.crt --cert pki/root.crt --key pki/root.key --opening-keys pki/opening-keys.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.clusterApply(cmd.Context(), file) },
 	}
@@ -77,12 +77,17 @@ func (a *app) clusterApply(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	seals, err := a.beginSealing(ctx, s)
+	if err != nil {
+		return err
+	}
 	result := struct {
 		Cluster   string            `json:"cluster"`
 		Inventory []string          `json:"inventory_changed,omitempty"`
 		Gone      []string          `json:"inventory_removed,omitempty"`
 		Users     etcd.AccessChange `json:"users"`
-	}{fleet.Name, changed, gone, access}
+		Seals     string            `json:"seals,omitempty"` // the key that secrets are sealed for from now on
+	}{fleet.Name, changed, gone, access, seals}
 	if trusted := uncapped(fleet); len(trusted) > 0 {
 		a.note("no caps are set for %s: whatever room such a host claims to have is believed, so that one which was taken over can draw every tenant that is placed anew; set caps in %s", strings.Join(trusted, ", "), file)
 	}
@@ -99,6 +104,10 @@ func (a *app) clusterApply(ctx context.Context, file string) error {
 				quiet = false
 				fmt.Fprintln(w, line.what, strings.Join(line.names, " "))
 			}
+		}
+		if seals != "" {
+			quiet = false
+			fmt.Fprintf(w, "secrets are sealed for key %s from now on\n", seals)
 		}
 		if access.Enabled {
 			fmt.Fprintln(w, "etcd checks access from now on")

@@ -295,7 +295,7 @@ func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 	}
 	scheduler := m.as("hosts/h1/scheduler")
 	for _, key := range writable(t, root, scheduler) {
-		for _, others := range []string{cluster.TenantsPrefix, cluster.FunctionsPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, cluster.ClaimsPrefix, "/other/"} {
+		for _, others := range []string{cluster.SealingPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, cluster.ClaimsPrefix, "/other/"} {
 			if strings.HasPrefix(key, others) {
 				t.Errorf("a scheduler may write %s", key)
 			}
@@ -386,8 +386,8 @@ func (m *members) denials(t *testing.T) {
 			_, err := agent.Put(t.Context(), cluster.ElectionPrefix+"scheduler/1", "h1")
 			return err
 		},
-		"a scheduler changes a tenant's spec": func() error {
-			_, err := m.as("hosts/h1/scheduler").Put(t.Context(), cluster.TenantKey("acme"), "{}")
+		"a scheduler changes what secrets are sealed with": func() error {
+			_, err := m.as("hosts/h1/scheduler").Put(t.Context(), cluster.SealingKey, "{}")
 			return err
 		},
 	} {

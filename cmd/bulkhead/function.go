@@ -36,8 +36,12 @@ type record struct {
 	Problem  string            `json:"problem,omitempty"`
 }
 
-func describe(name string, data []byte, revision int64) record {
+func (a *app) describe(sealing cluster.Sealing, tenant, name string, data []byte, revision int64) record {
 	f, problems := cluster.DecodeFunction(name, data)
+	open, err := a.openFunction(sealing, tenant, name, f)
+	if f = open; err != nil {
+		f.Version = "(sealed)" // its version is that of what is sealed too
+	}
 	r := record{
 		Name: name, File: f.File, Version: f.Version, Bytes: len(f.Code), Created: f.Created,
 		Meta: f.Meta, Secrets: slices.Sorted(maps.Keys(f.Secrets)), Revision: revision,
@@ -84,9 +88,13 @@ func newFunctionList(a *app) *cobra.Command {
 			if _, revision, err := s.read(cmd.Context(), cluster.TenantKey(args[0])); err != nil || revision == 0 && len(functions) == 0 {
 				return orElse(err, noTenant(args[0]))
 			}
+			sealing, _, err := s.lockOf(cmd.Context())
+			if err != nil {
+				return err
+			}
 			list := []record{}
 			for _, name := range slices.Sorted(maps.Keys(functions)) {
-				list = append(list, describe(name, functions[name].Value, functions[name].Revision))
+				list = append(list, a.describe(sealing, args[0], name, functions[name].Value, functions[name].Revision))
 			}
 			return a.say(list, func(w io.Writer) { functionTable(w, list) })
 		},
@@ -103,7 +111,7 @@ func orElse(err, otherwise error) error {
 func functionTable(w io.Writer, list []record) {
 	rows := [][]string{{"FUNCTION", "VERSION", "BYTES", "AGE", "FILE", "SAYS"}}
 	for _, r := range list {
-		rows = append(rows, []string{r.Name, r.Version[:12], strconv.Itoa(r.Bytes), age(r.Created), r.File, dash(firstLine(r.Problem))})
+		rows = append(rows, []string{r.Name, fmt.Sprintf("%.12s", r.Version), strconv.Itoa(r.Bytes), age(r.Created), r.File, dash(firstLine(r.Problem))})
 	}
 	table(w, rows)
 }

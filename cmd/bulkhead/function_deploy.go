@@ -73,7 +73,7 @@ func (a *app) deploy(ctx context.Context, d deployment) error {
 	if size := cluster.Bytes(len(f.Code)); size > spec.Limits.Code {
 		return fail(exitInvalid, "raise limits.code in the tenant's spec, or write less", "the code is %d bytes long; tenant %s may have %s", size, d.tenant, spec.Limits.Code)
 	}
-	result, revision, err := s.writeFunction(ctx, d.tenant, d.name, f)
+	result, revision, err := a.writeFunction(ctx, s, d.tenant, d.name, f)
 	if err != nil {
 		return err
 	}
@@ -149,15 +149,29 @@ func pairs(flag string, given []string, files bool) (map[string]string, error) {
 }
 
 // writeFunction writes a function unless it is there already, whenever it was
-// created.
-func (s store) writeFunction(ctx context.Context, tenant, name string, f cluster.Function) (result string, revision int64, err error) {
+// created. Its secrets are sealed if there is something to seal them with.
+func (a *app) writeFunction(ctx context.Context, s store, tenant, name string, f cluster.Function) (result string, revision int64, err error) {
 	old, revision, err := s.read(ctx, cluster.FunctionKey(tenant, name))
 	if err != nil {
 		return "", 0, err
 	}
+	sealing, lock, err := s.lockOf(ctx)
+	if err != nil {
+		return "", 0, err
+	}
 	if revision != 0 {
-		if was, problems := cluster.DecodeFunction(name, old); cluster.Invalid(problems) == nil && was.Digest() == f.Digest() {
+		was, problems := cluster.DecodeFunction(name, old)
+		plain := lock != nil && len(was.Secrets) > 0
+		if open, err := a.openFunction(sealing, tenant, name, was); err == nil {
+			was = open
+		}
+		if cluster.Invalid(problems) == nil && was.Digest() == f.Digest() && !plain {
 			return "unchanged", revision, nil
+		}
+	}
+	if lock != nil {
+		if f, err = lock.Function(tenant, name, f); err != nil {
+			return "", 0, err
 		}
 	}
 	data, err := json.Marshal(f)

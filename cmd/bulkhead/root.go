@@ -22,6 +22,7 @@ type app struct {
 	endpoints     []string
 	ca, cert, key string
 	proxy         string
+	opening, kms  string // file of the keys that open secrets, and who wraps it
 	output        string
 	parsed        bool   // flags and arguments were understood
 	command       string // that is carried out, without its arguments
@@ -63,6 +64,8 @@ the cluster is. Everything it does is a key in etcd or a request to a proxy.`,
 	f.StringVar(&a.ca, "cacert", os.Getenv("ETCDCTL_CACERT"), "file: CA of etcd's certificates (env ETCDCTL_CACERT)")
 	f.StringVar(&a.cert, "cert", os.Getenv("ETCDCTL_CERT"), "file: our certificate for etcd (env ETCDCTL_CERT)")
 	f.StringVar(&a.key, "key", os.Getenv("ETCDCTL_KEY"), "file: its private key (env ETCDCTL_KEY)")
+	f.StringVar(&a.opening, "opening-keys", os.Getenv("BULKHEAD_OPENING_KEYS"), "file: the keys that open sealed secrets (env BULKHEAD_OPENING_KEYS; default: where bulkhead up on this machine keeps them)")
+	f.StringVar(&a.kms, "kms", os.Getenv("BULKHEAD_KMS"), "unix socket of the KMS plug-in that wraps that file (Kubernetes' KMS v2; env BULKHEAD_KMS); empty: it is in plain text")
 	f.StringVar(&a.proxy, "proxy", fromEnv("http://127.0.0.1:8080", "BULKHEAD_PROXY"), "URL of any host's proxy (env BULKHEAD_PROXY)")
 	f.StringVarP(&a.output, "output", "o", "text", "text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))

@@ -15,6 +15,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/audit"
+	"bulkhead/internal/sealed"
 )
 
 func newTenant(a *app) *cobra.Command {
@@ -117,10 +118,19 @@ func (a *app) showTenant(ctx context.Context, s store, tenant string, secrets bo
 	if err != nil {
 		return err
 	}
-	if spec != nil && !secrets {
+	switch {
+	case spec == nil:
+	case secrets:
+		if spec.Keys, err = a.openKeys(ctx, s, tenant, spec.Keys); err != nil {
+			return err
+		}
+	default:
 		for i, k := range spec.Keys {
-			if k.Secret != "" {
+			switch {
+			case k.Secret != "":
 				spec.Keys[i].Secret = fmt.Sprintf("(%d bytes)", len(k.Secret))
+			case k.Sealed != "":
+				spec.Keys[i].Sealed = "(for key " + sealed.KeyID(k.Sealed) + ")"
 			}
 		}
 	}
@@ -208,7 +218,7 @@ func (a *app) removeTenant(ctx context.Context, s store, tenant string, purge, w
 	// scheduler's brake on mass deletion takes no notice.
 	ops := []clientv3.Op{clientv3.OpDelete(cluster.TenantKey(tenant)), clientv3.OpDelete(cluster.AppliedKey(tenant))}
 	if purge {
-		ops = append(ops, clientv3.OpDelete(cluster.TenantFunctions(tenant), clientv3.WithPrefix()))
+		ops = append(ops, clientv3.OpDelete(cluster.TenantFunctions(tenant), clientv3.WithPrefix()), clientv3.OpDelete(cluster.RevocationsKey(tenant)))
 	}
 	r, err := s.Txn(ctx).Then(ops...).Commit()
 	if err != nil {

@@ -81,8 +81,12 @@ func (a *app) writeSpec(ctx context.Context, s store, name string, data []byte, 
 	if err != nil {
 		return err
 	}
+	data, same, err := a.sealSpec(ctx, s, name, old, data)
+	if err != nil {
+		return err
+	}
 	word := "unchanged"
-	if revision == 0 || !bytes.Equal(old, data) {
+	if revision == 0 || !same {
 		r, err := s.Put(ctx, cluster.TenantKey(name), string(data))
 		if err != nil {
 			return fmt.Errorf("cannot write the spec of tenant %s: %w", name, err)

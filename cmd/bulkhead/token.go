@@ -16,6 +16,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/audit"
+	"bulkhead/internal/ectx"
 )
 
 // grant is what a token is to allow.
@@ -26,6 +27,7 @@ type grant struct {
 	kid       string
 	keyFile   string
 	claims    []string
+	secrets   []string
 	limits    []string
 }
 
@@ -61,6 +63,7 @@ and for code that comes with the request.`,
 	}
 	addGrantFlags(c, &g)
 	c.Flags().StringArrayVar(&g.functions, "function", nil, "a function it is good for; may be repeated")
+	c.AddCommand(newTokenRevoke(a))
 	return c
 }
 
@@ -70,6 +73,7 @@ func addGrantFlags(c *cobra.Command, g *grant) {
 	f.DurationVar(&g.expires, "expires", time.Hour, "how long it is good for")
 	f.StringVar(&g.kid, "kid", "", "the key to sign with; else the first that fits")
 	f.StringVar(&g.keyFile, "key-file", "", "PEM file: the private key to sign with")
+	f.StringArrayVar(&g.secrets, "secret", nil, "name=value or name=@file: a secret for the function, which the token's bearer can't read; HS256 only; may be repeated")
 	f.StringArrayVar(&g.claims, "claim", nil, "name=JSON: a claim more; may be repeated")
 	addLimitFlag(c, &g.limits, tokenLimits)
 }
@@ -84,8 +88,16 @@ func (a *app) sign(ctx context.Context, s store, g grant) (string, jwt.MapClaims
 	if err != nil {
 		return "", nil, err
 	}
+	if g.keyFile == "" {
+		if spec.Keys, err = a.openKeys(ctx, s, g.tenant, spec.Keys); err != nil {
+			return "", nil, err
+		}
+	}
 	key, private, err := a.signer(spec, g)
 	if err != nil {
+		return "", nil, err
+	}
+	if err := g.sealInto(claims, key); err != nil {
 		return "", nil, err
 	}
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(key.Alg), claims)
@@ -98,6 +110,19 @@ func (a *app) sign(ctx context.Context, s store, g grant) (string, jwt.MapClaims
 		return "", nil, fmt.Errorf("cannot note in the audit log that a token is issued: %w", err)
 	}
 	return signed, claims, nil
+}
+
+// sealInto seals the grant's secrets into its claims, if there are any.
+func (g grant) sealInto(claims jwt.MapClaims, key cluster.Key) error {
+	secrets, err := pairs("secret", g.secrets, true)
+	if err != nil || secrets == nil {
+		return err
+	}
+	if key.Secret == "" {
+		return fail(exitUsage, "sign with an HS256 key, or give the function the secret: bulkhead function deploy --secret", "secrets are sealed into a token with the secret that signs it; key %q, for %s, has none", key.KID, key.Alg)
+	}
+	claims[ectx.Claim], err = ectx.Seal(key.Secret, secrets)
+	return err
 }
 
 func (g grant) mapClaims(now time.Time) (jwt.MapClaims, error) {

@@ -14,6 +14,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/internal/etcd"
+	"bulkhead/internal/sealed"
 )
 
 // upOptions say how one machine runs everything.
@@ -95,6 +96,12 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err := forgetLeader(ctx, cli, host.Name); err != nil {
 		return err
 	}
+	keys := sealed.File{Path: ringFile(o.state), KMS: a.kms}
+	ring, err := keepRing(ctx, store{cli}, keys)
+	if err != nil {
+		return err
+	}
+	step("secrets are sealed for key " + ring.First() + " of " + keys.Path)
 	services, closeServices, err := openServices(ctx, o.hostOptions, log)
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
-	return runParts(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, step: step, etcdFailed: server.Err()})
+	return runParts(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, step: step, opening: keys, etcdFailed: server.Err()})
 }
 
 // forgetLeader ends the leadership of a scheduler of ours that was killed. We

@@ -15,6 +15,7 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/sealed"
 	"bulkhead/scheduler"
 	"bulkhead/units"
 )
@@ -29,6 +30,7 @@ type parts struct {
 	log        *slog.Logger
 	step       func(string)
 	etcdFailed <-chan error
+	opening    sealed.File                                // the keys that open secrets
 	fetch      func(context.Context, cluster.Order) error // an image that Docker lacks
 	releases   orders.Releases
 }
@@ -40,6 +42,7 @@ func (p parts) newAgent() (*agent.Agent, error) {
 		Pool: cells.Pool{Min: p.pool, Max: max(p.pool, maxPool)}, Log: p.log.With("part", "agent"),
 		Proxy: []string{units.ProxyService, units.ProxyBeside}, Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
 		Failures: filepath.Join(units.ProxyState(p.host.Paths), failuresFile), Fetch: p.fetch, Releases: p.releases,
+		Secrets: p.opening,
 	}
 	network, err := p.network(p.log.With("part", "network"))
 	if err != nil {

@@ -23,6 +23,7 @@ var verbs = []func(*app) *cobra.Command{
 	newAgent,
 	newEnded,
 	newCluster,
+	newSecrets,
 	newButane,
 	newPKI,
 }

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"bulkhead/cluster"
+	"bulkhead/internal/etcd"
 )
 
 // mostKeys is how many of the keys that are written a claim names at most.
@@ -40,14 +41,20 @@ type claiming struct {
 // op is the operation that goes with others.
 func (c claiming) op(with []clientv3.Op) clientv3.Op {
 	claim := c.claim
-	claim.At = time.Now().UnixNano()
 	for _, op := range with {
 		if (op.IsPut() || op.IsDelete()) && len(claim.Keys) < mostKeys {
 			claim.Keys = append(claim.Keys, string(op.KeyBytes()))
 		}
 	}
-	value, _ := json.Marshal(claim) // of texts and a number
-	return clientv3.OpPut(cluster.ClaimKey(c.user), string(value))
+	op := claim.Op(c.user)
+	return clientv3.OpPut(op.Key, string(op.Value))
+}
+
+// Op is the write of a claim, for a group of others by the same user.
+func (c Claim) Op(user string) etcd.Op {
+	c.At = time.Now().UnixNano()
+	value, _ := json.Marshal(c) // of texts and a number
+	return etcd.Put(cluster.ClaimKey(user), value)
 }
 
 func (c claiming) Put(ctx context.Context, key, val string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {

@@ -48,12 +48,16 @@ const (
 
 // Followed are the prefixes whose changes are recorded, and what is below each.
 var Followed = map[string]string{
-	cluster.TenantsPrefix:   "tenant",
-	cluster.FunctionsPrefix: "function",
-	cluster.InventoryPrefix: "inventory of host",
-	cluster.CordonsPrefix:   "cordon of host",
-	cluster.DrainsPrefix:    "drain of host",
-	cluster.RolloutsPrefix:  "rollout",
+	cluster.TenantsPrefix:     "tenant",
+	cluster.FunctionsPrefix:   "function",
+	cluster.RevocationsPrefix: "revoked tokens of tenant",
+	cluster.SealingPrefix:     "sealing",
+	cluster.ModulesPrefix:     "module",
+	cluster.ModulePolicyKey:   "policy of modules",
+	cluster.InventoryPrefix:   "inventory of host",
+	cluster.CordonsPrefix:     "cordon of host",
+	cluster.DrainsPrefix:      "drain of host",
+	cluster.RolloutsPrefix:    "rollout",
 }
 
 // Records are what is to be recorded of changes, in the order of their
@@ -111,7 +115,7 @@ func ofTransaction(events []etcd.Event) (records []Record) {
 func describe(key string) (string, bool) {
 	for prefix, word := range Followed {
 		if name, ok := strings.CutPrefix(key, prefix); ok {
-			return word + " " + name, true
+			return strings.TrimSpace(word + " " + name), true
 		}
 	}
 	return "", false

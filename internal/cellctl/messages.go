@@ -35,7 +35,7 @@ type Reply struct {
 	Error     *Error   `json:"error,omitempty"`
 	Spares    int      `json:"spares,omitempty"`
 	Processes []Status `json:"processes,omitempty"`
-	Busy      int      `json:"busy,omitempty"` // of status: requests in flight, and work that ctx.waitUntil holds on to
+	Busy      int      `json:"busy,omitempty"`  // of status: requests in flight, and work that ctx.waitUntil holds on to
 	Links     int      `json:"links,omitempty"` // of status: network interfaces but loopback
 	Exit      *Exit    `json:"exit,omitempty"`
 }

@@ -29,6 +29,7 @@ const (
 	FieldClaims    // set by the runner: JSON
 	FieldParams    // set by the runner: JSON
 	FieldWall      // set by the runner: milliseconds, 8 bytes: what the deadline came from
+	FieldSecrets   // set by the runner: JSON
 )
 
 // FieldCause is the one field of a RESPONSE: the platform's error code when

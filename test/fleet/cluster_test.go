@@ -39,6 +39,8 @@ func TestFleet(t *testing.T) {
 	}{
 		{"two replicas serve from two hosts", twoReplicas},
 		{"every proxy serves every tenant", everyProxy},
+		{"a revoked token is refused by every host", revoked},
+		{"secrets are sealed for another key, and no request is lost", resealed},
 		{"code reaches nothing of the cluster", reachesNothing},
 		{"a tenant that is busy gets more instances", busyTenant},
 		{"certificates let in to what is theirs", denials},

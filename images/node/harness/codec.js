@@ -13,7 +13,7 @@ const MAX_PAYLOAD = 131072, MAX_DATA = 65536, MAX_HEAD = 65536, INITIAL_WINDOW =
 const ROLES = ['proxy', 'agent', 'runner', 'function'];
 
 // Field ids, in a REQUEST and in a RESPONSE.
-const FIELD = P.freeze({ id: 1, tenant: 2, function: 3, client: 4, scheme: 5, authority: 6, base: 7, deadline: 8, claims: 9, params: 10, wall: 11 });
+const FIELD = P.freeze({ id: 1, tenant: 2, function: 3, client: 4, scheme: 5, authority: 6, base: 7, deadline: 8, claims: 9, params: 10, wall: 11, secrets: 12 });
 const CAUSE = 1;
 
 const CODE = P.freeze({ none: 0, cancelled: 1, time: 2, large: 3, refused: 4, internal: 5, protocol: 6 });

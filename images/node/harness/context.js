@@ -21,7 +21,7 @@ class Context {
   get headers() { return this.#headers ??= headersOf(this.#inv); }
   get query() { return this.#query ??= queryOf(this.#inv); }
   get params() { return this.#params ??= paramsOf(this.#inv); }
-  get secrets() { return this.#secrets ??= P.assign({}, served.secrets); }
+  get secrets() { return this.#secrets ??= P.assign({}, served.secrets, ownSecrets(this.#inv)); }
   get meta() { return this.#meta ??= P.assign({}, served.meta); }
   get claims() { return this.#claims ??= json(this.#inv.field(FIELD.claims)) ?? {}; }
   get token() { return this.#token ??= tokenOf(this.#inv); }
@@ -31,7 +31,7 @@ class Context {
   get data() {
     if (this.#data !== undefined) return this.#data;
     const merge = json(this.#inv.field(FIELD.claims))?.mb ? this.body : undefined;
-    return this.#data = P.assign({}, this.query, this.params, isPlain(merge) ? merge : undefined, served.secrets);
+    return this.#data = P.assign({}, this.query, this.params, isPlain(merge) ? merge : undefined, served.secrets, ownSecrets(this.#inv));
   }
 
   /** Work that goes on after the answer: the process waits for promise, for at
@@ -96,6 +96,12 @@ function decode(s) {
   return P.indexOf(s, '%') < 0 ? s : unescape(s);
 }
 
+/** Secrets that came sealed in the token, undefined if none did. */
+function ownSecrets(inv) {
+  const secrets = json(inv.field(FIELD.secrets));
+  return isPlain(secrets) ? secrets : undefined;
+}
+
 function paramsOf(inv) {
   const params = json(inv.field(FIELD.params));
   return isPlain(params) ? params : {};
@@ -132,4 +138,4 @@ function bodyOf(inv) {
   return { body: undefined, raw: P.test(TEXT_RE, type) ? P.utf8Slice(bytes, 0, bytes.length) : P.from(bytes) };
 }
 
-module.exports = { Context, headersOf };
+module.exports = { Context, headersOf, ownSecrets };

@@ -6,7 +6,7 @@
 const P = require('./primordials.js');
 const { served } = require('./invocation.js');
 const { fetchCalled } = require('./waits.js');
-const { Context } = require('./context.js');
+const { Context, ownSecrets } = require('./context.js');
 const { Headers, flatOf } = require('./headers.js');
 const { pump } = require('./webstreams.js');
 const { BODY, native, isStream, isUsed, streamOf } = require('./web-body.js');
@@ -19,7 +19,8 @@ function model(handler) {
   return {
     parses: false,
     invoke(inv) {
-      const result = handler.fetch(fromInvocation(inv), env, new FetchContext(inv));
+      const own = ownSecrets(inv);
+      const result = handler.fetch(fromInvocation(inv), own === undefined ? env : P.freeze(P.assign({}, env, own)), new FetchContext(inv));
       if (result instanceof Response) { reply(inv, result); return; }
       P.then(P.Promise.resolve(result), (r) => reply(inv, r), (e) => inv.fail(e, 500, 'Script generated an unhandled promise rejection.', 'exception'));
     },

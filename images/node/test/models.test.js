@@ -89,6 +89,7 @@ for (const [name, record, code] of refused) {
 const show = 'module.exports = (ctx, cb) => cb(null, { data: ctx.data, headers: ctx.headers, query: ctx.query, params: ctx.params, secrets: ctx.secrets, meta: ctx.meta, body: ctx.body, raw: ctx.body_raw, buffer: Buffer.isBuffer(ctx.body_raw), token: ctx.token })';
 const contexts = [
   ['query below signed parameters below secrets', { target: '/a?x=q&y=q&z=q&webtask_no_cache=1', fields: [[10, '{"y":"p","z":"p"}']] }, '', { data: { x: 'q', y: 'p', z: 's' }, query: { x: 'q', y: 'q', z: 'q' }, params: { y: 'p', z: 'p' }, secrets: { z: 's' }, meta: { m: '1' } }],
+  ['secrets of the token above those of the function', { target: '/a?u=q', fields: [[12, '{"z":"t","u":"u"}']] }, '', { data: { z: 't', u: 'u' }, secrets: { z: 't', u: 'u' } }],
   ['a query parameter twice is a list', { target: '/a?x=1&x=2' }, '', { query: { x: ['1', '2'] } }],
   ['escapes, plus signs, empty and nameless parameters', { target: '/a?a=%C3%BC+b%26&b&=c&&d=1=2&%zz=1&__proto__=x' }, '', { query: { a: 'ü b&', b: '', '': 'c', d: '1=2', '%zz': '1' } }],
   ['JSON', { method: 'POST', headers: [['content-type', 'application/json; charset=utf-8']] }, '{"a":[1]}', { body: { a: [1] }, raw: '{"a":[1]}' }],

@@ -108,7 +108,7 @@ func (f *Fleet) Env() []string {
 		"ETCDCTL_API=3",
 		"BULKHEAD_ENDPOINTS=" + f.Endpoints(), "ETCDCTL_ENDPOINTS=" + f.Endpoints(),
 		"ETCDCTL_CACERT=" + f.file("pki/etcd-ca.crt"), "ETCDCTL_CERT=" + f.file("pki/root.crt"), "ETCDCTL_KEY=" + f.file("pki/root.key"),
-		"BULKHEAD_PROXY=" + f.Hosts[0].Proxy(),
+		"BULKHEAD_PROXY=" + f.Hosts[0].Proxy(), "BULKHEAD_OPENING_KEYS=" + f.file("pki/opening-keys.json"),
 	}
 }
 
