@@ -39,6 +39,9 @@ func run(log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := harden(); err != nil {
+		return err
+	}
 	r, err := runner.New(config, runner.Options{Functions: "/functions", Cell: "/cell", Agent: "/agent/" + waking.Socket, Logs: runner.OpenLogs(os.Stdout), Log: log})
 	if err != nil {
 		return err
