@@ -17,7 +17,7 @@ func harden() error {
 		return err
 	}
 	if orders == nil || !orders.Unsealed {
-		if err := confine.Runner(); err != nil {
+		if err := confine.Runner(functions); err != nil {
 			return err
 		}
 	}

@@ -6,4 +6,4 @@ import "bulkhead/internal/confine"
 
 // harden gives up what the runner needs no more once it has its socket and its
 // credential.
-func harden() error { return confine.Runner() }
+func harden() error { return confine.Runner(functions) }

@@ -1,6 +1,3 @@
-// Package confine has a process give up for good what it does not need any
-// more. It is a wall of its own beside the unit's: what is forgotten there, or
-// not honoured by who runs it, is closed here, and the other way round.
 package confine
 
 import (
@@ -9,10 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Runner confines a runner that has opened its socket and read its credential.
-func Runner() error {
+// Runner confines a runner that has its socket and its credential. From then on
+// nobody but root may trace it or read its memory; of all files it reads those
+// below functions, and opens no others; it makes unix sockets and no others,
+// threads and no processes; it runs no program, and no memory that is not code
+// yet; it signals itself alone. There is no way back.
+func Runner(functions string) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot make the runner undumpable: %w", err)
+	}
+	if err := readOnly(functions); err != nil {
+		return fmt.Errorf("cannot give up files: %w", err)
+	}
+	if err := filter(unix.Getpid()); err != nil {
+		return fmt.Errorf("cannot give up system calls: %w", err)
 	}
 	return nil
 }

@@ -60,16 +60,6 @@ var files = []attack{
 	}},
 	{"tell of the machine by /sys", func(*Orders) error { return touch("/sys/kernel/mm/transparent_hugepage/enabled") }},
 	{"tell of the machine by /proc", func(*Orders) error { return touch("/proc/cpuinfo") }},
-	{"tell of the machine's mounts", func(o *Orders) error {
-		text, err := os.ReadFile("/proc/self/mountinfo")
-		if err != nil {
-			return err
-		}
-		if !strings.Contains(string(text), "/var/lib/docker") {
-			return errEmpty
-		}
-		return nil
-	}},
 }
 
 // read gets through where the secret is.

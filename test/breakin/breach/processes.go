@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -159,19 +161,26 @@ func run(path string) error {
 	return err
 }
 
+// page is memory that a process shares with those that it makes, for it may have
+// no other way to hear from them.
+func page() ([]uint32, error) {
+	b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), 1024), nil
+}
+
 // child makes a process as clone's flags say, has it do something, which must
 // be raw system calls only, and returns what that said.
 func child(flags uintptr, do func() syscall.Errno) error {
-	var says [2]int
-	if err := unix.Pipe2(says[:], unix.O_CLOEXEC); err != nil {
+	shared, err := page()
+	if err != nil {
 		return err
 	}
-	defer unix.Close(says[0])
-	defer unix.Close(says[1])
 	pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid == 0 && e == 0 {
-		code := [1]byte{byte(do())}
-		syscall.RawSyscall(unix.SYS_WRITE, uintptr(says[1]), uintptr(unsafe.Pointer(&code)), 1)
+		atomic.StoreUint32(&shared[0], 1+uint32(do()))
 		for {
 			syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 		}
@@ -179,31 +188,28 @@ func child(flags uintptr, do func() syscall.Errno) error {
 	if e != 0 {
 		return e
 	}
-	var b [1]byte
-	if _, err := unix.Read(says[0], b[:]); err != nil {
-		return err
+	for atomic.LoadUint32(&shared[0]) == 0 {
+		runtime.Gosched()
 	}
-	_, err := syscall.Wait4(int(pid), nil, 0, nil)
-	if b[0] != 0 {
-		return syscall.Errno(b[0])
-	}
-	return err
+	syscall.Wait4(int(pid), nil, 0, nil)
+	return errno(syscall.Errno(shared[0] - 1))
 }
 
-// bomb forks until it may not, or n times, and lets all of them go.
+// bomb makes processes until it may not, or n, and lets all of them go.
 func bomb(n int) error {
-	var end [2]int
-	if err := unix.Pipe2(end[:], unix.O_CLOEXEC); err != nil {
+	shared, err := page()
+	if err != nil {
 		return err
 	}
+	moment := unix.Timespec{Nsec: 1e6}
 	var pids []int
 	var failed error
 	for range n {
 		pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 		if pid == 0 && e == 0 {
-			var b [1]byte
-			syscall.RawSyscall(unix.SYS_CLOSE, uintptr(end[1]), 0, 0)
-			syscall.RawSyscall(unix.SYS_READ, uintptr(end[0]), uintptr(unsafe.Pointer(&b)), 1)
+			for atomic.LoadUint32(&shared[0]) == 0 {
+				syscall.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&moment)), 0, 0)
+			}
 			for {
 				syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 			}
@@ -214,8 +220,7 @@ func bomb(n int) error {
 		}
 		pids = append(pids, int(pid))
 	}
-	unix.Close(end[1])
-	unix.Close(end[0])
+	atomic.StoreUint32(&shared[0], 1)
 	for _, pid := range pids {
 		syscall.Wait4(pid, nil, 0, nil)
 	}
