@@ -29,7 +29,7 @@ var honoured = []string{
 // filters allow. Without RootDirectory= they would not follow.
 var implied = []string{
 	"Service.ProtectSystem", "Service.ProtectHome", "Service.InaccessiblePaths", "Service.DevicePolicy",
-	"Service.NoExecPaths", "Service.ExecPaths",
+	"Service.NoExecPaths", "Service.ExecPaths", "Service.TemporaryFileSystem",
 	"Service.ProtectKernelTunables", "Service.ProtectKernelModules", "Service.ProtectKernelLogs",
 	"Service.ProtectControlGroups", "Service.ProtectClock", "Service.RemoveIPC", "Service.IPAddressDeny",
 	"Service.RestrictSUIDSGID", "Service.RestrictRealtime",

@@ -33,10 +33,15 @@ type Orders struct {
 type Attempt struct {
 	Attack  string `json:"attack"`
 	Through bool   `json:"through"`
-	Says    string `json:"says"` // why not: the kernel's error by its name, or in words
+	Says    string `json:"says"` // by what way; or why not: the kernel's error by its name, or in words
 }
 
-// attack is one thing to try. It returns nil when it got through.
+// by is the way by which an attack got through, in the place of an error.
+type by string
+
+func (b by) Error() string { return string(b) }
+
+// attack is one thing to try. It returns nil or a by when it got through.
 type attack struct {
 	name string
 	try  func(*Orders) error
@@ -78,7 +83,9 @@ func Carry(o *Orders, w io.Writer) {
 	runtime.LockOSThread()
 	for _, a := range attacks() {
 		err := a.try(o)
-		line, _ := json.Marshal(Attempt{Attack: a.name, Through: err == nil, Says: says(err)})
+		var by by
+		through := err == nil || errors.As(err, &by)
+		line, _ := json.Marshal(Attempt{Attack: a.name, Through: through, Says: says(err)})
 		fmt.Fprintf(w, "%s%s\n", Mark, line)
 	}
 }
@@ -101,8 +108,11 @@ func first[T any](all []T, try func(T) error) error {
 	best := error(errors.New("nothing to try"))
 	for i, one := range all {
 		err := try(one)
+		var way by
 		if err == nil {
-			return nil
+			return by(fmt.Sprint(one))
+		} else if errors.As(err, &way) {
+			return way
 		}
 		if i == 0 || errors.Is(best, unix.ENOENT) {
 			best = err

@@ -58,8 +58,6 @@ var files = []attack{
 	{"read the kernel's memory or the machine's disk", func(o *Orders) error {
 		return first([]string{"/proc/kcore", "/dev/mem", "/dev/vda", "/dev/sda", "/dev/loop0"}, touch)
 	}},
-	{"tell of the machine by /sys", func(*Orders) error { return touch("/sys/kernel/mm/transparent_hugepage/enabled") }},
-	{"tell of the machine by /proc", func(*Orders) error { return touch("/proc/cpuinfo") }},
 }
 
 // read gets through where the secret is.
@@ -118,15 +116,6 @@ var writes = []attack{
 			err := os.WriteFile(path, []byte("breach"), 0o755)
 			if err == nil {
 				os.Remove(path)
-			}
-			return err
-		})
-	}},
-	{"change the binary that runs", func(*Orders) error {
-		return first([]string{"/runner", "/proc/self/exe", "/usr/local/bin/node", "/cell"}, func(path string) error {
-			f, err := os.OpenFile(path, os.O_WRONLY, 0)
-			if err == nil {
-				f.Close()
 			}
 			return err
 		})

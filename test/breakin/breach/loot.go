@@ -18,7 +18,7 @@ const memoryKey, memorySize = 0x6f0b, 4096
 // connect to, and has it in shared memory. It calls ready once all of that is
 // there, and does not return.
 func Keep(secret, path string, ready func()) error {
-	for _, at := range [][2]string{{"tcp", TCP}, {"unix", Abstract}, {"unix", path}} {
+	for _, at := range [][2]string{{"tcp", TCP}, {"tcp", Metadata}, {"unix", Abstract}, {"unix", path}} {
 		ln, err := net.Listen(at[0], at[1])
 		if err != nil {
 			return fmt.Errorf("cannot keep the loot: %w", err)

@@ -33,11 +33,11 @@ var processes = []attack{
 		return errEmpty
 	}},
 	{"trace a neighbour's process", func(o *Orders) error {
-		err := unix.PtraceAttach(o.Neighbour)
-		if err == nil {
-			unix.PtraceDetach(o.Neighbour)
+		_, _, e := syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(o.Neighbour), 0, 0, 0, 0)
+		if e == 0 {
+			syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, uintptr(o.Neighbour), 0, 0, 0, 0)
 		}
-		return err
+		return errno(e)
 	}},
 	{"read a neighbour's memory", func(o *Orders) error {
 		b := make([]byte, 8)
@@ -130,8 +130,8 @@ var programs = []attack{
 		}
 		return err
 	}},
-	{"start more processes than a thousand", func(*Orders) error {
-		return bomb(1000)
+	{"start 200 processes", func(*Orders) error {
+		return bomb(200)
 	}},
 	{"open more files than 20,000", func(*Orders) error {
 		var fds []int
@@ -141,7 +141,7 @@ var programs = []attack{
 			}
 		}()
 		for range 20_000 {
-			fd, err := unix.Dup(1)
+			fd, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				return err
 			}
