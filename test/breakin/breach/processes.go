@@ -133,14 +133,14 @@ var programs = []attack{
 	{"start 200 processes", func(*Orders) error {
 		return bomb(200)
 	}},
-	{"open more files than 20,000", func(*Orders) error {
+	{"open 17,000 files", func(*Orders) error {
 		var fds []int
 		defer func() {
 			for _, fd := range fds {
 				unix.Close(fd)
 			}
 		}()
-		for range 20_000 {
+		for range 17_000 {
 			fd, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				return err
