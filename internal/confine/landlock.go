@@ -34,7 +34,7 @@ func readOnly(dir string) error {
 		return nil
 	}
 	if errno != 0 {
-		return fmt.Errorf("Landlock's version: %w", errno)
+		return fmt.Errorf("cannot ask for the version of Landlock: %w", errno)
 	}
 	rules := unix.LandlockRulesetAttr{}
 	for since, access := range accesses {
@@ -47,7 +47,7 @@ func readOnly(dir string) error {
 	}
 	set, _, errno := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&rules)), known, 0)
 	if errno != 0 {
-		return fmt.Errorf("Landlock's rules: %w", errno)
+		return fmt.Errorf("cannot make rules for Landlock: %w", errno)
 	}
 	defer unix.Close(int(set))
 	if err := allow(int(set), dir); err != nil {
@@ -55,7 +55,7 @@ func readOnly(dir string) error {
 	}
 	for _, call := range [][3]uintptr{{unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1}, {unix.SYS_LANDLOCK_RESTRICT_SELF, set, 0}} {
 		if _, _, errno := syscall.AllThreadsSyscall(call[0], call[1], call[2], 0); errno != 0 {
-			return fmt.Errorf("Landlock's rules in all threads: %w", errno)
+			return fmt.Errorf("cannot put Landlock's rules on all threads: %w", errno)
 		}
 	}
 	return nil
@@ -74,7 +74,7 @@ func allow(set int, dir string) error {
 	beneath := unix.LandlockPathBeneathAttr{Allowed_access: unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR, Parent_fd: int32(fd)}
 	_, _, errno := syscall.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(set), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&beneath)), 0, 0, 0)
 	if errno != 0 {
-		return fmt.Errorf("Landlock's rule for %s: %w", dir, errno)
+		return fmt.Errorf("cannot make a rule for %s: %w", dir, errno)
 	}
 	return nil
 }
