@@ -98,10 +98,11 @@ func (s *site) inhabit() {
 		spec := fmt.Sprintf(`{"name":%q,"keys":[{"kid":"k","alg":"HS256","secret":%q}],"replicas":{"max":1},"sleep":{"freeze":"1h","dormant":"2h"}}`, tenant, key)
 		s.Feed(strings.NewReader(spec), "sh", "-c", "cat >/root/spec.json")
 		s.Exec(bulkhead, "tenant", "apply", "-f", "/root/spec.json")
-		s.Feed(strings.NewReader("module.exports = (cb) => cb(null, 'hello'); // "+key), "sh", "-c", "cat >/root/hello.js")
+		s.Feed(strings.NewReader("module.exports = (cb) => { console.log('served'); cb(null, 'hello'); }; // "+key), "sh", "-c", "cat >/root/hello.js")
 		s.until(tenant+" can be called", bulkhead+" tenant show "+tenant+" -o json | grep -q '\"phase\": \"dormant\"'")
 		s.Exec(bulkhead, "function", "deploy", tenant, "hello", "/root/hello.js")
 		s.until(tenant+" answers", bulkhead+" invoke "+tenant+" hello >/dev/null")
+		s.until(tenant+"'s log is kept", "journalctl --quiet TENANT="+tenant+" FUNCTION=hello | grep -q served")
 	}
 	const open, socket = "/etc/breakin-loot", "/run/breakin.sock"
 	s.Exec("sh", "-c", "echo "+secret+" >"+open+" && chmod 644 "+open)
