@@ -173,7 +173,7 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	case "status":
 		spares, all := c.Status()
 		return func(context.Context) Reply {
-			return Reply{ID: req.ID, Spares: spares, Processes: all, Busy: c.busy(), Links: links()}
+			return Reply{ID: req.ID, Spares: spares, Processes: all, Busy: c.busy(), Interfaces: interfaces()}
 		}
 	case "inquest":
 		return func(context.Context) Reply { return Reply{ID: req.ID, Exit: c.Inquest(req.Socket)} }
@@ -190,8 +190,8 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	return func(context.Context) Reply { return Reply{ID: req.ID, Error: e} }
 }
 
-// links are the network interfaces there are but loopback.
-func links() (n int) {
+// interfaces are the network interfaces there are but loopback.
+func interfaces() (n int) {
 	all, _ := net.Interfaces()
 	for _, i := range all {
 		if i.Flags&net.FlagLoopback == 0 {

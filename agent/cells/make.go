@@ -83,7 +83,7 @@ func (c *Cells) sees(cell *Cell) error {
 		return nil
 	}
 	r, err := cell.ask(cellctl.Request{Op: "status"}, time.Second)
-	if err != nil || r.Links > 0 {
+	if err != nil || r.Interfaces > 0 {
 		return err
 	}
 	if err := c.cfg.Network.Detach(cell.ID); err != nil {

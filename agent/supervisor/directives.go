@@ -14,7 +14,7 @@ var honoured = []string{
 	"Service.MemoryMax", "Service.MemorySwapMax", "Service.TasksMax", "Service.CPUQuota", "Service.CPUWeight",
 	"Service.LimitNOFILE", "Service.LimitNPROC", "Service.LimitCORE",
 	"Service.DynamicUser", "Service.User", "Service.Group", "Service.UMask", "Service.LoadCredential",
-	"Service.RootDirectory", "Service.BindPaths", "Service.BindReadOnlyPaths",
+	"Service.RootDirectory", "Service.BindPaths", "Service.BindReadOnlyPaths", "Service.ReadOnlyPaths",
 	"Service.PrivateTmp", "Service.PrivateDevices", "Service.PrivateMounts", "Service.PrivateNetwork",
 	"Service.PrivateIPC", "Service.ProtectHostname", "Service.ProtectProc", "Service.ProcSubset",
 	"Service.NoNewPrivileges", "Service.CapabilityBoundingSet", "Service.AmbientCapabilities",
@@ -23,12 +23,13 @@ var honoured = []string{
 }
 
 // implied are the directives that follow from the jail: its root is empty but
-// for what the unit binds there, it runs without capabilities and in
+// for what the unit binds there, of which only what it starts can be executed; it runs without capabilities and in
 // namespaces of its own, its only writable files are on mounts that ignore
 // set-user-ID bits, and real-time scheduling is not among the calls that our
 // filters allow. Without RootDirectory= they would not follow.
 var implied = []string{
 	"Service.ProtectSystem", "Service.ProtectHome", "Service.InaccessiblePaths", "Service.DevicePolicy",
+	"Service.NoExecPaths", "Service.ExecPaths", "Service.TemporaryFileSystem",
 	"Service.ProtectKernelTunables", "Service.ProtectKernelModules", "Service.ProtectKernelLogs",
 	"Service.ProtectControlGroups", "Service.ProtectClock", "Service.RemoveIPC", "Service.IPAddressDeny",
 	"Service.RestrictSUIDSGID", "Service.RestrictRealtime",

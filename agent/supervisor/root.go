@@ -36,7 +36,7 @@ func makeRoot(j jailSpec) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	return restrict("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false)
+	return restrict("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, false)
 }
 
 func (j jailSpec) fill() error {

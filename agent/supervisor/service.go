@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,7 +101,7 @@ func parseJail(r *reader) jailSpec {
 		UMask:      read(r, "UMask", 0o022, parseOctal),
 		OOMScore:   read(r, "OOMScoreAdjust", 0, strconv.Atoi),
 		Root:       u.last("Service", "RootDirectory", ""),
-		Tmp:        u.yes("Service", "PrivateTmp"),
+		Tmp:        u.yes("Service", "PrivateTmp") && !slices.Contains(u.words("Service", "ReadOnlyPaths"), "+/tmp"),
 		Dev:        u.yes("Service", "PrivateDevices"),
 		Proc:       u.last("Service", "ProtectProc", "default") == "invisible",
 		NoNewPrivs: u.yes("Service", "NoNewPrivileges"),

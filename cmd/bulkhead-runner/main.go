@@ -19,6 +19,9 @@ import (
 // drainTime is a little less than systemd's default before it kills.
 const drainTime = 80 * time.Second
 
+// functions is where the jail shows the tenant's.
+const functions = "/functions"
+
 func main() {
 	// One core is all that a runner needs, and idle spinning of more than one
 	// costs its tenant.
@@ -39,7 +42,10 @@ func run(log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r, err := runner.New(config, runner.Options{Functions: "/functions", Cell: "/cell", Agent: "/agent/" + waking.Socket, Logs: runner.OpenLogs(os.Stdout), Log: log})
+	if err := harden(); err != nil {
+		return err
+	}
+	r, err := runner.New(config, runner.Options{Functions: functions, Cell: "/cell", Agent: "/agent/" + waking.Socket, Logs: runner.OpenLogs(os.Stdout), Log: log})
 	if err != nil {
 		return err
 	}

@@ -29,15 +29,15 @@ type Limits struct {
 
 // Reply answers the request with the same ID.
 type Reply struct {
-	ID        int64    `json:"id"`
-	Socket    string   `json:"socket,omitempty"`
-	PID       int      `json:"pid,omitempty"`
-	Error     *Error   `json:"error,omitempty"`
-	Spares    int      `json:"spares,omitempty"`
-	Processes []Status `json:"processes,omitempty"`
-	Busy      int      `json:"busy,omitempty"`  // of status: requests in flight, and work that ctx.waitUntil holds on to
-	Links     int      `json:"links,omitempty"` // of status: network interfaces but loopback
-	Exit      *Exit    `json:"exit,omitempty"`
+	ID         int64    `json:"id"`
+	Socket     string   `json:"socket,omitempty"`
+	PID        int      `json:"pid,omitempty"`
+	Error      *Error   `json:"error,omitempty"`
+	Spares     int      `json:"spares,omitempty"`
+	Processes  []Status `json:"processes,omitempty"`
+	Busy       int      `json:"busy,omitempty"`       // of status: requests in flight, and work that ctx.waitUntil holds on to
+	Interfaces int      `json:"interfaces,omitempty"` // of status: network interfaces but loopback
+	Exit       *Exit    `json:"exit,omitempty"`
 }
 
 // Error says why a function is not being served. Status is an HTTP status: 400
