@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"bulkhead/cell"
+	"bulkhead/internal/confine"
 )
 
 func main() {
@@ -22,7 +24,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if err := cell.Harden(); err != nil {
+	if err := errors.Join(cell.Harden(), confine.Cell()); err != nil {
 		return err
 	}
 	return cell.Run(ctx, cell.FromEnvironment(os.Getenv))

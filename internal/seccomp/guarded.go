@@ -28,6 +28,8 @@ var guarded = []guardedGroup{
 		[][]specs.LinuxSeccompArg{{is(0, unix.AF_UNIX)}}},
 	{group{"what libuv and C libraries ask of descriptors, and no device: is it a terminal, how much is there, do not block, copy by reference, the number of a link",
 		`ioctl`}, oneOf(1, unix.TCGETS, unix.TIOCGWINSZ, fionread, fionbio, fioclex, fionclex, unix.FICLONE, unix.SIOCGIFINDEX, unix.SIOCGIFNAME)},
+	{group{"the filter that a cell adds for itself and for all that it starts; that one refuses this call",
+		`seccomp`}, [][]specs.LinuxSeccompArg{{is(0, unix.SECCOMP_SET_MODE_FILTER)}}},
 	{group{"names of threads and of memory; the cell's own hardening; death with the parent. Nothing that loosens, traces or filters",
 		`prctl`}, oneOf(0, unix.PR_SET_NAME, unix.PR_GET_NAME, unix.PR_SET_VMA, unix.PR_SET_DUMPABLE, unix.PR_GET_DUMPABLE,
 		unix.PR_SET_CHILD_SUBREAPER, unix.PR_SET_PDEATHSIG, unix.PR_GET_PDEATHSIG, unix.PR_SET_NO_NEW_PRIVS, unix.PR_GET_NO_NEW_PRIVS)},

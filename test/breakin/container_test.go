@@ -26,7 +26,7 @@ func (s *site) containers(away [][]layer) []map[string]breach.Attempt {
 		s.decode(s.Exec("docker", "inspect", shown.Instances[0].Container), &real)
 		config, host := real[0].Config, real[0].HostConfig
 		config["Entrypoint"], config["Cmd"], config["Labels"] = []string{"/burglar"}, nil, nil
-		config["Env"] = []string{breach.OrdersEnv + "=" + text(s.orders)}
+		config["Env"] = []string{breach.OrdersEnv + "=" + text(s.orders), breach.ConfinedEnv + "=yes"}
 		mounts, _ := host["Mounts"].([]any)
 		host["Mounts"] = append(mounts, object{"Type": "bind", "Source": "/opt/breakin/burglar", "Target": "/burglar", "ReadOnly": true})
 		for _, l := range layers {

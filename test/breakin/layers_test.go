@@ -60,6 +60,7 @@ var cellLayers = []layer{
 	{name: "its own processes", container: func(_, host object) { host["PidMode"] = "host" }},
 	{name: "its own cgroups", container: func(_, host object) { host["CgroupnsMode"] = "host" }},
 	{name: "devices", container: func(_, host object) { host["DeviceCgroupRules"] = []string{"a *:* rwm"} }},
+	{name: "what the cell gives up itself", container: func(config, _ object) { config["Env"] = config["Env"].([]string)[:1] }},
 	{name: "limits", container: func(_, host object) {
 		host["PidsLimit"], host["Ulimits"], host["Memory"], host["MemorySwap"] = 0, nil, 0, 0
 	}},

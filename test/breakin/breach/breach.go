@@ -15,6 +15,10 @@ import (
 // OrdersEnv is the variable of the environment that has the orders, as JSON.
 const OrdersEnv = "BREACH"
 
+// ConfinedEnv is the variable that has a burglar in a container give up first
+// what a cell does.
+const ConfinedEnv = "BREACH_CONFINED"
+
 // Mark begins each line that says what became of an attack; JSON follows.
 const Mark = "breach: "
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 
+	"bulkhead/internal/confine"
 	"bulkhead/test/breakin/breach"
 )
 
@@ -28,6 +29,11 @@ func run(args []string) error {
 	}
 	if o == nil {
 		return fmt.Errorf("no orders: want $%s", breach.OrdersEnv)
+	}
+	if os.Getenv(breach.ConfinedEnv) != "" {
+		if err := confine.Cell(); err != nil {
+			return err
+		}
 	}
 	breach.Carry(o, os.Stdout)
 	return nil
