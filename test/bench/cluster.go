@@ -39,20 +39,21 @@ func newCluster(ctx context.Context, flags ...string) (c *cluster, err error) {
 	defer func() {
 		if err != nil {
 			c.close(nil)
+			c = nil
 		}
 	}()
 	ports, err := freePorts(3)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	c.proxy = "http://127.0.0.1:" + ports[2]
 	image, err := exec.CommandContext(ctx, "bin/bulkhead", "image", "build", "--state", dir+"/state").Output()
 	if err != nil {
-		return nil, fmt.Errorf("cannot build the image: %w", err)
+		return c, fmt.Errorf("cannot build the image: %w", err)
 	}
 	c.image = strings.TrimSpace(string(image))
 	if err := c.begin(ctx, ports); err != nil {
-		return nil, err
+		return c, err
 	}
 	c.etcd, err = etcd.Open(etcd.Config{Endpoints: []string{"http://127.0.0.1:" + ports[0]}})
 	return c, err
