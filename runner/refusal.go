@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type Refusal struct {
 	Value    string
 	Measured string
 	Where    string // file:line:column in the tenant's code
+
+	limited string // the policy that a client has come up against
 }
 
 func (r *Refusal) Error() string { return fmt.Sprintf("%d %s: %s", r.Status, r.Cause, r.Message) }
@@ -120,8 +123,27 @@ func (r *Refusal) headers(length int) frames.Headers {
 		add("www-authenticate", challenge)
 	}
 	if r.RetryAfter > 0 {
-		seconds := (r.RetryAfter + time.Second - 1) / time.Second
-		add("retry-after", strconv.Itoa(int(seconds)))
+		seconds := strconv.Itoa(spread(r.RetryAfter, rand.Float64()))
+		add("retry-after", seconds)
+		if r.limited != "" {
+			add("ratelimit-policy", r.limited)
+			name, _, _ := strings.Cut(r.limited, ";")
+			add("ratelimit", name+";r=0;t="+seconds)
+		}
 	}
 	return h
+}
+
+// policy names what a client has come up against: so many requests in so many
+// seconds (draft-ietf-httpapi-ratelimit-headers).
+func (r *Refusal) policy(name string, requests int64, seconds int) {
+	r.limited = fmt.Sprintf("%q;q=%d;w=%d", name, requests, seconds)
+}
+
+// spread is when to come back, in whole seconds: never too early, and each
+// client at another time, so that those who were refused together do not come
+// back together. random is from 0 to 1.
+func spread(wait time.Duration, random float64) int {
+	wait += time.Duration(random * float64(min(time.Second+wait/2, 30*time.Second)))
+	return int((wait + time.Second - 1) / time.Second)
 }

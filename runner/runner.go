@@ -36,6 +36,7 @@ type Runner struct {
 	config    cluster.RunnerConfig
 	gate      *Gate
 	counts    counts
+	line      line
 	functions functions
 	processes map[string]*process   // current ones, by function
 	live      map[*process]struct{} // these, and those that are leaving
