@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"bulkhead/internal/comeback"
 	"bulkhead/internal/frames"
 )
 
@@ -123,7 +123,7 @@ func (r *Refusal) headers(length int) frames.Headers {
 		add("www-authenticate", challenge)
 	}
 	if r.RetryAfter > 0 {
-		seconds := strconv.Itoa(spread(r.RetryAfter, rand.Float64()))
+		seconds := strconv.Itoa(comeback.After(r.RetryAfter))
 		add("retry-after", seconds)
 		if r.limited != "" {
 			add("ratelimit-policy", r.limited)
@@ -138,12 +138,4 @@ func (r *Refusal) headers(length int) frames.Headers {
 // seconds (draft-ietf-httpapi-ratelimit-headers).
 func (r *Refusal) policy(name string, requests int64, seconds int) {
 	r.limited = fmt.Sprintf("%q;q=%d;w=%d", name, requests, seconds)
-}
-
-// spread is when to come back, in whole seconds: never too early, and each
-// client at another time, so that those who were refused together do not come
-// back together. random is from 0 to 1.
-func spread(wait time.Duration, random float64) int {
-	wait += time.Duration(random * float64(min(time.Second+wait/2, 30*time.Second)))
-	return int((wait + time.Second - 1) / time.Second)
 }
