@@ -69,15 +69,25 @@ func (a *answers) add(kind, example string) {
 
 // heard sorts an answer under its status and the platform's cause.
 func (a *answers) heard(got answer, err error) {
-	var e struct{ Error, Message string }
+	var e struct{ Message string }
 	switch {
 	case err != nil:
 		a.add("no answer", err.Error())
 	case json.Unmarshal([]byte(got.body), &e) == nil && e.Message != "":
-		a.add(fmt.Sprintf("%d %s", got.status, e.Error), e.Message)
+		a.add(kindOf(got.status, got.body), e.Message)
 	default:
-		a.add(fmt.Sprint(got.status), got.body)
+		a.add(kindOf(got.status, ""), got.body)
 	}
+}
+
+// kindOf is an answer's status, and the platform's or the runtime's word for
+// what was wrong.
+func kindOf(status int, body string) string {
+	var e struct{ Error string }
+	if json.Unmarshal([]byte(body), &e); e.Error == "" || strings.Contains(e.Error, " ") {
+		return fmt.Sprint(status)
+	}
+	return fmt.Sprintf("%d %s", status, e.Error)
 }
 
 // asked asks, and gives up when the attack is over.
@@ -106,11 +116,13 @@ func (a *answers) told() string {
 	return strings.TrimSpace(fmt.Sprintf("%d of %d: `%s`, “%.200s” %s", a.counts[best], all, best, strings.ReplaceAll(text, "|", "/"), a.note))
 }
 
+// mostAsked is how many requests of an attack may be in flight.
+const mostAsked = 400
+
 // flood asks so many times a second until ctx ends, whatever comes back; of
 // what is in flight there is a bound, so that it is the platform that is tried
 // and not this program.
-func flood(ctx context.Context, perSecond int, one func(n int)) {
-	const most = 400
+func flood(ctx context.Context, perSecond, most int, one func(n int)) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	room := make(chan struct{}, most)
@@ -142,7 +154,7 @@ func (a attack) run(ctx context.Context, c *cluster, d time.Duration) *answers {
 		return got
 	}
 	t := c.function(attacker, "f")
-	flood(attacking, a.asks, func(int) { got.asked(attacking, t) })
+	flood(attacking, a.asks, mostAsked, func(int) { got.asked(attacking, t) })
 	return got
 }
 
@@ -161,12 +173,12 @@ func toldInLogs(ctx context.Context, c *cluster, _ *answers) string {
 
 func requestFlood(ctx context.Context, c *cluster, got *answers) {
 	t := c.function(attacker, "f")
-	flood(ctx, 2000, func(int) { got.asked(ctx, t) })
+	flood(ctx, 2000, mostAsked, func(int) { got.asked(ctx, t) })
 }
 
 // connectionFlood holds connections that have sent half a request.
 func connectionFlood(ctx context.Context, c *cluster, got *answers) {
-	flood(ctx, 1000, func(int) {
+	flood(ctx, 1000, mostAsked, func(int) {
 		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.proxy, "http://"), 5*time.Second)
 		if err != nil {
 			got.add("no connection", err.Error())
@@ -200,7 +212,7 @@ func sleeper(i int) string { return fmt.Sprintf("sleeper-%d", i%sleepers) }
 // coldStarts asks each of many tenants that sleep as soon as they may.
 func coldStarts(ctx context.Context, c *cluster, got *answers) {
 	before, begun := c.wakes(), time.Now()
-	flood(ctx, 10_000/60, func(n int) { got.asked(ctx, c.function(sleeper(n), "f")) })
+	flood(ctx, 10_000/60, 4000, func(n int) { got.asked(ctx, c.function(sleeper(n), "f")) })
 	woken := c.wakes() - before
 	got.note = fmt.Sprintf("(%.0f a minute were had)", float64(woken)/time.Since(begun).Minutes())
 }

@@ -11,6 +11,7 @@
 //	memory.go    what tenants take, by their number
 //	growth.go    what registered tenants cost, by their number
 //	profile.go   where the CPU of a warm request goes
+//	overload.go  what gets done when several times as much is asked for
 //	neighbours.go what a victim notices of attacks.go, in a world of its own (stage.go)
 //	goals.go     how far all that is from what we want
 //
@@ -60,6 +61,7 @@ var sections = []section{
 	{"memory", memory},
 	{"growth", growth},
 	{"profile", profile},
+	{"overload", overload},
 	{"neighbours", neighbours},
 }
 
