@@ -50,25 +50,25 @@ func windowEnd(window int, t time.Time) time.Time {
 
 // used is what has come in each window that goes on.
 type used [windows]struct {
-	until int64 // seconds since 1970
-	n     int64
+	Until int64 `json:"until"` // seconds since 1970
+	N     int64 `json:"n"`
 }
 
 // in is how many have come in the window of now.
 func (u *used) in(window int, now time.Time) int64 {
-	if now.Unix() >= u[window].until {
+	if now.Unix() >= u[window].Until {
 		return 0
 	}
-	return u[window].n
+	return u[window].N
 }
 
 // one counts a request.
 func (u *used) one(now time.Time) {
 	for w := range u {
-		if now.Unix() >= u[w].until {
-			u[w].until, u[w].n = windowEnd(w, now).Unix(), 0
+		if now.Unix() >= u[w].Until {
+			u[w].Until, u[w].N = windowEnd(w, now).Unix(), 0
 		}
-		u[w].n++
+		u[w].N++
 	}
 }
 
@@ -77,7 +77,7 @@ func (u *used) one(now time.Time) {
 func (u *used) over(q quota, now time.Time) (window int, end time.Time, over bool) {
 	for w := windows - 1; w >= 0; w-- {
 		if q[w] > 0 && u.in(w, now) >= q[w] {
-			return w, time.Unix(u[w].until, 0), true
+			return w, time.Unix(u[w].Until, 0), true
 		}
 	}
 	return 0, time.Time{}, false
