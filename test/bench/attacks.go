@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,8 +29,8 @@ const attacker = "attacker"
 
 var attacks = []attack{
 	{name: "CPU: loops, 20 a second", asks: 20, code: `module.exports = (cb) => { for (;;) ; };`},
-	{name: "fork bomb: 20,000 programs a second", asks: 20, code: `const { spawn } = require('child_process');
-module.exports = (cb) => { let last; for (let i = 0; i < 1000; i++) try { spawn('/proc/self/exe'); } catch (err) { last = err; } cb(null, last ? last.message : 'spawned'); };`},
+	{name: "fork bomb: 1,000 programs a second", asks: 20, code: `const { spawn } = require('child_process');
+module.exports = (cb) => { let last; for (let i = 0; i < 50; i++) try { spawn('/proc/self/exe'); } catch (err) { last = err; } cb(null, last ? last.message : 'spawned'); };`},
 	{name: "memory bomb, 10 a second", asks: 10, code: `module.exports = (cb) => { const all = []; for (;;) all.push(Buffer.alloc(8 << 20, 1)); };`},
 	{name: "file descriptors, 10 a second", asks: 10, code: `const fs = require('fs');
 const held = []; module.exports = (cb) => { for (;;) held.push(fs.openSync('/tmp/' + held.length, 'w')); };`},
@@ -98,22 +99,27 @@ func (a *answers) asked(ctx context.Context, t target) {
 	}
 }
 
-// told is what was heard most, but for plain success.
+// told is what was heard most, two kinds of it, but for plain success.
 func (a *answers) told() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	best, all := "", 0
+	all := 0
+	var kinds []string
 	for kind, n := range a.counts {
-		all += n
-		if best == "" || (kind != "200") != (best != "200") && kind != "200" || (kind != "200") == (best != "200") && n > a.counts[best] {
-			best = kind
+		if all += n; kind != "200" {
+			kinds = append(kinds, kind)
 		}
 	}
-	if best == "" {
-		return a.note
+	slices.SortFunc(kinds, func(x, y string) int { return a.counts[y] - a.counts[x] })
+	if kinds = kinds[:min(2, len(kinds))]; len(kinds) == 0 && all > 0 {
+		kinds = []string{"200"}
 	}
-	text := strings.Join(strings.Fields(a.example[best]), " ")
-	return strings.TrimSpace(fmt.Sprintf("%d of %d: `%s`, “%.200s” %s", a.counts[best], all, best, strings.ReplaceAll(text, "|", "/"), a.note))
+	var words []string
+	for _, kind := range kinds {
+		text := strings.Join(strings.Fields(a.example[kind]), " ")
+		words = append(words, fmt.Sprintf("%d of %d: `%s` “%.160s”", a.counts[kind], all, kind, strings.ReplaceAll(text, "|", "/")))
+	}
+	return strings.TrimSpace(strings.Join(words, "; ") + " " + a.note)
 }
 
 // mostAsked is how many requests of an attack may be in flight.
