@@ -184,16 +184,19 @@ func requestFlood(ctx context.Context, c *cluster, got *answers) {
 
 // connectionFlood holds connections that have sent half a request.
 func connectionFlood(ctx context.Context, c *cluster, got *answers) {
+	elsewhere := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	flood(ctx, 1000, mostAsked, func(int) {
-		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.proxy, "http://"), 5*time.Second)
-		if err != nil {
+		conn, err := elsewhere.DialContext(ctx, "tcp", strings.TrimPrefix(c.proxy, "http://"))
+		if err != nil && ctx.Err() == nil {
 			got.add("no connection", err.Error())
+		}
+		if err != nil {
 			return
 		}
 		conn.Write([]byte("GET /attacker/f HTTP/1.1\r\nHost: x\r\n"))
 		go func() {
 			defer conn.Close()
-			conn.SetReadDeadline(time.Now().Add(12 * time.Second))
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			b := make([]byte, 1024)
 			n, err := conn.Read(b)
 			if head, body, ok := strings.Cut(string(b[:n]), "\r\n\r\n"); ok {
