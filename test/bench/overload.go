@@ -20,12 +20,11 @@ var overloads = []float64{0.5, 1, 2, 5}
 
 // served is what became of one load.
 type served struct {
-	rate     float64 // asked, a second
-	good     float64 // answered with 200 a second
-	took     []time.Duration
-	refused  map[string]int
-	slowest  time.Duration // of those refused
-	inflight int
+	rate    float64 // asked, a second
+	good    float64 // answered with 200 a second
+	took    []time.Duration
+	refused map[string]int
+	slowest time.Duration // of those refused
 }
 
 // overload finds out how much a tenant gets done at best, and how much when
