@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -184,6 +185,8 @@ func requestFlood(ctx context.Context, c *cluster, got *answers) {
 
 // connectionFlood holds connections that have sent half a request.
 func connectionFlood(ctx context.Context, c *cluster, got *answers) {
+	var held sync.WaitGroup
+	defer held.Wait()
 	elsewhere := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	flood(ctx, 1000, mostAsked, func(int) {
 		conn, err := elsewhere.DialContext(ctx, "tcp", strings.TrimPrefix(c.proxy, "http://"))
@@ -194,9 +197,12 @@ func connectionFlood(ctx context.Context, c *cluster, got *answers) {
 			return
 		}
 		conn.Write([]byte("GET /attacker/f HTTP/1.1\r\nHost: x\r\n"))
-		go func() {
+		held.Go(func() {
 			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			defer context.AfterFunc(ctx, func() { // not all at once: that would be another attack
+				time.Sleep(rand.N(3 * time.Second))
+				conn.Close()
+			})()
 			b := make([]byte, 1024)
 			n, err := conn.Read(b)
 			if head, body, ok := strings.Cut(string(b[:n]), "\r\n\r\n"); ok {
@@ -204,7 +210,7 @@ func connectionFlood(ctx context.Context, c *cluster, got *answers) {
 			} else if ctx.Err() == nil {
 				got.add("closed", fmt.Sprint(err))
 			}
-		}()
+		})
 	})
 }
 
