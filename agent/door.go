@@ -27,6 +27,7 @@ const (
 // to sleep. It is a socket in a directory that the runner's jail shows.
 type door struct {
 	instance string
+	used     string // the file in which its runner keeps what was used of quotas
 	listener *net.UnixListener
 	executor *executor
 	loads    *loads
@@ -56,7 +57,7 @@ func (a *Agent) openDoor(ctx context.Context, instance string, w Want) (*door, e
 		return nil, fmt.Errorf("cannot listen for the runner of %s: %w", instance, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	d := &door{instance: instance, listener: l, executor: a.executor, loads: a.loads, log: a.cfg.Log, stop: stop, want: w, conns: map[*net.UnixConn]bool{}}
+	d := &door{instance: instance, used: a.cfg.Host.Paths.InstanceDir(instance).Used(), listener: l, executor: a.executor, loads: a.loads, log: a.cfg.Log, stop: stop, want: w, conns: map[*net.UnixConn]bool{}}
 	d.work.Go(func() { d.accept(ctx) })
 	return d, nil
 }
@@ -119,6 +120,13 @@ func (d *door) answer(ctx context.Context, ask waking.Ask) (waking.Answer, []*os
 			return waking.Answer{Error: "its container cannot be started", After: 1000}, nil
 		}
 		return a, files
+	case waking.Book:
+		f, err := os.OpenFile(d.used, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			d.log.Warn("an instance's quotas are not kept", "instance", d.instance, "error", err)
+			return waking.Answer{Error: "its file cannot be opened"}, nil
+		}
+		return waking.Answer{}, []*os.File{f}
 	case waking.Sleep:
 		d.mu.Lock()
 		warm := d.want.warm()

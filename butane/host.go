@@ -126,7 +126,10 @@ func (h *host) worker() error {
 		"/etc/systemd/network/10-bulkhead.network":             "bulkhead.network",
 		"/etc/systemd/system/bulkhead-action-reboot.service":   "bulkhead-action-reboot.service",
 		"/etc/systemd/system/bulkhead-cells.target":            "bulkhead-cells.target",
+		"/etc/systemd/system/bulkhead.slice":                   "bulkhead.slice",
+		"/etc/systemd/system/bulkhead_cells.slice":             "bulkhead_cells.slice",
 		"/etc/systemd/system/docker-.scope.d/60-bulkhead.conf": "cells.conf",
+		"/etc/systemd/system/system.slice.d/60-bulkhead.conf":  "system.conf",
 	}, "bulkhead-agent.service")
 }
 

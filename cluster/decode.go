@@ -129,6 +129,7 @@ func (r *reader) limits(path string, n node, v *Limits) {
 		field{"code", r.size(&v.Code, 1, MiB)},
 		field{"rate", r.number(&v.Rate, 0, 1e6)},
 		field{"concurrency", r.integer(&v.Concurrency, 1, 100_000)},
+		field{"quota", func(path string, n node) { r.quota(path, n, &v.Quota) }},
 	)
 	switch {
 	case len(r.problems) > before:
@@ -137,6 +138,17 @@ func (r *reader) limits(path string, n node, v *Limits) {
 	case v.Block > v.CPU:
 		r.wrong(path+".block", fmt.Sprintf("%s is more than cpu, %s", v.Block, v.CPU), "want block to be at most cpu")
 	}
+}
+
+func (r *reader) quota(path string, n node, v *Quota) {
+	const most = 1_000_000_000
+	r.object(path, n,
+		field{"minute", r.integer(&v.Minute, 0, most)},
+		field{"hour", r.integer(&v.Hour, 0, most)},
+		field{"day", r.integer(&v.Day, 0, most)},
+		field{"week", r.integer(&v.Week, 0, most)},
+		field{"month", r.integer(&v.Month, 0, most)},
+	)
 }
 
 func (r *reader) sleep(path string, n node, v *Sleep) {

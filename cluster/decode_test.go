@@ -50,7 +50,7 @@ func TestDefaults(t *testing.T) {
 func TestDecodeSpecFull(t *testing.T) {
 	got, problems := DecodeSpec("acme", []byte(`{"name":"acme","keys":[`+goodKey+`],
 		"replicas":{"min":2,"max":8,"concurrency":5},"resources":{"memory":"1GiB","cpu":2,"pids":128,"tmp":"100MB"},
-		"limits":{"block":"250ms","wall":"2m","body":"10MiB","code":"64KiB","rate":0.5,"concurrency":7},
+		"limits":{"block":"250ms","wall":"2m","body":"10MiB","code":"64KiB","rate":0.5,"concurrency":7,"quota":{"minute":600,"month":1000000}},
 		"modules":{"lodash":"4.17.21","@a/b":"1.0.0-rc.1"},"egress":{"allow":["*.example.com"],"deny":["10.0.0.0/8","::1"]},
 		"database":{"size":"2GiB"},"placement":{"labels":{"zone":"a"},"spread":"rack"}}`))
 	if err := Invalid(problems); err != nil {
@@ -59,7 +59,7 @@ func TestDecodeSpecFull(t *testing.T) {
 	if w := Warnings(problems); len(w) != 2 {
 		t.Errorf("warnings: %q", w)
 	}
-	if got.Replicas.Min != 2 || got.Resources.Tmp != 100e6 || got.Limits.Wall.String() != "2m" || got.Limits.Rate != 0.5 ||
+	if got.Replicas.Min != 2 || got.Resources.Tmp != 100e6 || got.Limits.Wall.String() != "2m" || got.Limits.Rate != 0.5 || got.Limits.Quota != (Quota{Minute: 600, Month: 1_000_000}) ||
 		got.Modules["@a/b"] != "1.0.0-rc.1" || !slices.Equal(got.Egress.Allow, []string{"*.example.com"}) ||
 		*got.Database != (Database{"postgres", 2 * GiB}) || got.Placement.Spread != "rack" {
 		t.Errorf("got %+v", got)
@@ -91,6 +91,7 @@ func TestDecodeSpecProblems(t *testing.T) {
 		{"a negative rate", spec(`"limits":{"rate":-1}`), []string{`limits.rate: "-1" is out of range; want a number from 0 to 1e+06`}},
 		{"a number beyond numbers", spec(`"resources":{"cpu":1e999}`), []string{`resources.cpu: "1e999" is out of range; want a number from 0.05 to 256`}},
 		{"a text where a number belongs", spec(`"replicas":{"min":"1"}`), []string{"replicas.min: is a text; want a whole number from 0 to 64"}},
+		{"half a request", spec(`"limits":{"quota":{"day":0.5}}`), []string{`limits.quota.day: "0.5" is out of range; want a whole number from 0 to 1000000000`}},
 		{"null is no default", spec(`"limits":null`), []string{"limits: is null (leave a key out for its default); want an object: {\"block\": …}"}},
 		{"max below min", spec(`"replicas":{"min":5}`), []string{"replicas.max: 4 is less than min, 5; want max to be at least min"}},
 		{"tmp counts as memory", spec(`"resources":{"tmp":"1GiB"}`), []string{"resources.tmp: 1GiB is more than memory, 128MiB, which it counts as; want tmp to be at most memory"}},

@@ -76,6 +76,7 @@ type Paths struct {
 //	run.sock            the runner listens: frames; mode 0660, group of the proxy
 //	private/            mode 0700: root's alone
 //	private/keys.json   RunnerConfig, the runner's credential
+//	private/used.json   what has been used of quotas, as the runner keeps it
 //	private/functions/  <name>.json, one Function each, with Version set
 //	private/cell/       where its cell's directory is to be seen, while it has one
 //	private/agent/      the agent listens here for the runner; the jail's /agent
@@ -98,6 +99,9 @@ func (d InstanceDir) Keys() string { return path.Join(string(d), "private", "key
 
 // Functions is the directory of the tenant's function records.
 func (d InstanceDir) Functions() string { return path.Join(string(d), "private", "functions") }
+
+// Used is the file in which its runner keeps what was used of quotas.
+func (d InstanceDir) Used() string { return path.Join(string(d), "private", "used.json") }
 
 // Agent is the directory of the socket at which the agent listens for the
 // instance's runner.

@@ -56,6 +56,17 @@ type Limits struct {
 	Code        Bytes    `json:"code"`        // source of one function
 	Rate        float64  `json:"rate"`        // requests a second, per instance; 0: no limit
 	Concurrency int      `json:"concurrency"` // requests in flight, per instance
+	Quota       Quota    `json:"quota,omitzero"`
+}
+
+// Quota is how many requests may come in a window of the calendar (UTC), per
+// instance; 0: any number.
+type Quota struct {
+	Minute int `json:"minute,omitempty"`
+	Hour   int `json:"hour,omitempty"`
+	Day    int `json:"day,omitempty"`
+	Week   int `json:"week,omitempty"` // from Monday
+	Month  int `json:"month,omitempty"`
 }
 
 // Sleep says after what idle time an instance is frozen, and after what time

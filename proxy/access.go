@@ -22,6 +22,7 @@ type record struct {
 	cause    string // why the platform answered instead of the function
 	failed   bool   // the platform is to blame
 	tries    int
+	counted  bool  // among its tenant's in flight
 	in, out  int64 // bytes of body
 }
 

@@ -28,6 +28,9 @@ type delivery struct {
 // waits: a host that starts and a runner that ends look like that. Their
 // circuits bound how often they are asked.
 func (d *delivery) offer(ctx context.Context) *refusal {
+	if refusal := d.p.admit(&d.rec); refusal != nil {
+		return refusal
+	}
 	if d.deadline.IsZero() {
 		d.deadline = d.rec.start.Add(d.p.opts.Hold)
 	}

@@ -10,6 +10,7 @@
 //	route.go     which tenant and function a target names          (pure)
 //	request.go   HTTP to frames; what stops at the edge
 //	delivery.go  offers it until somebody takes it
+//	shares.go    nobody takes all of a host's connections or requests
 //	table.go     who may take it; holds while an instance starts
 //	choose.go    which one is best
 //	circuit.go   who is left alone, having failed               (pure)

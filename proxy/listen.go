@@ -59,7 +59,7 @@ func (p *Proxy) ServeTLS(ln net.Listener) error {
 	stop := context.AfterFunc(p.closing, func() { ln.Close() })
 	defer stop()
 	served := make(chan error, 2)
-	go func() { served <- p.Serve(one) }()
+	go func() { served <- p.serve(one) }()
 	go func() { served <- p.serveH2(two) }()
 	err := p.acceptTLS(ln, one, two)
 	one.Close()
@@ -68,7 +68,6 @@ func (p *Proxy) ServeTLS(ln net.Listener) error {
 }
 
 func (p *Proxy) acceptTLS(ln net.Listener, one, two *queue) error {
-	places := make(chan struct{}, maxConns)
 	for {
 		raw, err := p.accept(ln)
 		switch {
@@ -77,13 +76,12 @@ func (p *Proxy) acceptTLS(ln net.Listener, one, two *queue) error {
 		case err != nil:
 			return fmt.Errorf("cannot serve TLS: %w", err)
 		}
-		select {
-		case places <- struct{}{}:
-		default:
+		placed := p.place(raw)
+		if placed == nil {
 			raw.Close()
 			continue
 		}
-		conn := tls.Server(&placedConn{Conn: raw, free: sync.OnceFunc(func() { <-places })}, p.tls)
+		conn := tls.Server(placed, p.tls)
 		go p.shake(conn, one, two)
 	}
 }

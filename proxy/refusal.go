@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"bulkhead/internal/comeback"
 )
 
 // refusal is an answer that the proxy gives in place of an instance.
@@ -44,5 +46,5 @@ func (r *refusal) body(request string) []byte {
 }
 
 func (r *refusal) retrySeconds() string {
-	return strconv.Itoa(int((r.retryAfter + time.Second - 1) / time.Second))
+	return strconv.Itoa(comeback.After(r.retryAfter))
 }

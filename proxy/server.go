@@ -71,6 +71,8 @@ type Proxy struct {
 	access   *zerolog.Logger
 	buffer   *buffered
 	failures *failures
+	inFlight *shares         // requests, of tenants
+	clients  *shares         // connections, of addresses
 	ctx      context.Context // until all has ended
 	stop     context.CancelFunc
 	closing  context.Context // until no more is taken
@@ -88,7 +90,7 @@ type Proxy struct {
 // New makes a proxy that routes by table. The error says which file of the
 // options cannot be used.
 func New(table *Table, opts Options) (*Proxy, error) {
-	p := &Proxy{opts: opts, table: table}
+	p := &Proxy{opts: opts, table: table, inFlight: newShares(maxInFlight), clients: newShares(maxConns)}
 	if err := p.readFiles(); err != nil {
 		return nil, err
 	}
@@ -136,6 +138,11 @@ func (p *Proxy) readFiles() (err error) {
 func (p *Proxy) Serve(ln net.Listener) error {
 	stop := context.AfterFunc(p.closing, func() { ln.Close() })
 	defer stop()
+	return p.serve(sharedListener{ln, p})
+}
+
+// serve takes connections that have a place.
+func (p *Proxy) serve(ln net.Listener) error {
 	if err := p.server.Serve(stallListener{ln}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("cannot serve: %w", err)
 	}
@@ -223,6 +230,9 @@ func (p *Proxy) exchange(ctx *fasthttp.RequestCtx) *exchange {
 func (p *Proxy) end(r *record) {
 	if r.failed {
 		p.failures.one()
+	}
+	if r.counted {
+		p.inFlight.give(r.tenant)
 	}
 	r.log(p.access)
 }

@@ -32,6 +32,9 @@ func (c *call) admit(req frames.Request) (record *cluster.Function, refusal *Ref
 	if refusal = r.counts.take(c, own, token); refusal != nil {
 		return nil, refusal
 	}
+	if most := r.config.Limits.Concurrency; most > 0 && r.calls >= most+min(most, mostInLine) {
+		return nil, c.bounds[0].refusal("as many wait")
+	}
 	return record, missing
 }
 

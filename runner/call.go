@@ -17,7 +17,9 @@ type call struct {
 	function string
 	grant    *Grant
 	limits   cluster.Limits // the tenant's, lowered by the function's and the token's
-	counts   []*count       // of the function and the token, when they have limits of their own
+	bounds   []bound        // the tenant's, and those of its function and token
+	queued   bool           // waits in line
+	running  bool           // counts as in flight
 	timer    *time.Timer
 	started  time.Time
 
@@ -62,9 +64,6 @@ func (r *Runner) begin(in *inbound, f frames.Frame, req frames.Request) {
 	r.calls++
 	r.partedIf(true)
 	r.stir()
-	for _, n := range c.counts {
-		n.calls++
-	}
 	if wall := time.Duration(c.limits.Wall); wall > 0 {
 		c.timer = time.AfterFunc(wall, c.timeOut)
 	}
@@ -92,7 +91,11 @@ func (r *Runner) send(c *call, record *cluster.Function, request []byte) {
 		c.refuse(refusal)
 		return
 	}
-	r.processFor(c.function, record).take(c, request)
+	if c.running { // for the second time
+		r.processFor(c.function, record).take(c, request)
+		return
+	}
+	r.turn(c, len(request), func() { r.processFor(c.function, record).take(c, request) })
 }
 
 // refuse answers in place of the function, or breaks the answer off when it
@@ -128,8 +131,15 @@ func (c *call) finish() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	for _, n := range c.counts {
-		n.calls--
+	if c.queued {
+		c.queued = false
+		c.r.line.drop(c)
+	}
+	if c.running {
+		c.running = false
+		for _, b := range c.bounds {
+			b.calls--
+		}
 	}
 	c.release()
 	c.again = nil
@@ -139,6 +149,7 @@ func (c *call) finish() {
 	r.metering(now)
 	r.calls--
 	r.rest.since = now
+	r.advance()
 	if r.calls == 0 && r.draining {
 		r.closeDrained()
 	}
@@ -159,6 +170,11 @@ func (c *call) timeOut() {
 	}
 	if late := time.Since(c.started) - wall; c.out != 0 && late < wallGrace {
 		c.timer.Reset(wallGrace - late)
+		return
+	}
+	if c.queued {
+		c.refuse(c.bounds[0].late(wall))
+		r.flush()
 		return
 	}
 	p := c.process

@@ -23,7 +23,8 @@ type claims struct {
 	Code                 any
 	URL                  any
 	Limits               *tokenLimits
-	jwt.RegisteredClaims // of which exp, nbf, iat and jti are looked at
+	Container, Token     [windows]allowed // ls lm …, lts ltm …
+	jwt.RegisteredClaims                  // of which exp, nbf, iat and jti are looked at
 }
 
 // UnmarshalJSON reads claims by their exact names, each once.
@@ -33,10 +34,13 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	var exp, nbf, iat moment
-	err = take(all, map[string]any{
+	into := map[string]any{
 		"ten": &c.Ten, "jtn": &c.Name, "jtnm": &c.Names, "pctx": &c.Params, "ectx": &c.Secrets, "code": &c.Code, "url": &c.URL, "limits": &c.Limits,
 		"exp": &exp, "nbf": &nbf, "iat": &iat, "jti": &c.ID,
-	})
+	}
+	quotaClaims(containerClaims, &c.Container, into)
+	quotaClaims(tokenClaims, &c.Token, into)
+	err = take(all, into)
 	c.ExpiresAt, c.NotBefore, c.IssuedAt = exp.at, nbf.at, iat.at
 	return err
 }

@@ -10,8 +10,8 @@ import (
 	"bulkhead/cluster"
 )
 
-// counts holds requests to limits.rate and limits.concurrency: the tenant's,
-// and those that a function or a token has of its own.
+// counts holds requests to limits.rate, limits.concurrency and quotas: the
+// tenant's, and those that a function or a token has of its own.
 type counts struct {
 	tenant count
 	own    map[string]*count
@@ -21,7 +21,8 @@ type counts struct {
 type count struct {
 	calls   int // in flight
 	limiter *rate.Limiter
-	used    time.Time
+	used    used
+	last    time.Time
 }
 
 // maxCounts is how many functions and tokens with limits of their own are
@@ -29,12 +30,13 @@ type count struct {
 // anew with its next request.
 const maxCounts = 4096
 
-// bound is a limit and whose it is, in words.
+// bound is a limit, whose it is, and where he finds it, in words.
 type bound struct {
 	*count
 	rate        float64
 	concurrency int
 	whose       string
+	where       string
 }
 
 // configure puts the tenant's rate in force.
@@ -62,50 +64,108 @@ func (n *count) setRate(perSecond float64) {
 	}
 }
 
-// take counts a request against everything that it is part of, or against
-// nothing when one of them is full. What the call counts in flight it finds in
-// its counts.
+// take counts a request against the rates and quotas of everything that it is
+// part of, or against nothing when one of them is used up. What bounds how many
+// are in flight the call finds in its bounds.
 func (n *counts) take(c *call, own *cluster.LowerLimits, token []byte) *Refusal {
-	r := c.r
-	n.tenant.calls = r.calls
-	bounds := append(make([]bound, 0, 3), bound{&n.tenant, r.config.Limits.Rate, r.config.Limits.Concurrency, "tenant " + quoted(r.config.Tenant)})
-	if own != nil && (own.Rate > 0 || own.Concurrency > 0) {
-		bounds = append(bounds, bound{n.get("f:"+c.function, own.Rate, c.started), own.Rate, own.Concurrency, "function " + quoted(c.function)})
-	}
-	if l := c.grant.limits; l != nil && (l.Rate > 0 || l.Concurrency > 0) {
-		bounds = append(bounds, bound{n.get("t:"+c.grant.identity(token), l.Rate, c.started), l.Rate, l.Concurrency, "the token"})
-	}
+	bounds := n.bounds(c, own, token)
 	for _, b := range bounds {
-		if refusal := b.full(c.started); refusal != nil {
+		if refusal := b.tooFast(c.started); refusal != nil {
 			return refusal
 		}
 	}
-	for i, b := range bounds {
+	tokens := n.tokens(c, token)
+	for _, a := range n.allowances(c, tokens) {
+		if refusal := a.full(c.started); refusal != nil {
+			return refusal
+		}
+	}
+	for _, b := range bounds {
 		if b.limiter != nil {
 			b.limiter.AllowN(c.started, 1)
 		}
-		if i > 0 {
-			c.counts = append(c.counts, b.count)
+	}
+	n.tenant.used.one(c.started)
+	if tokens != nil {
+		tokens.used.one(c.started)
+	}
+	c.bounds = bounds
+	return nil
+}
+
+// bounds are the tenant's, and those of a function and a token that have some.
+func (n *counts) bounds(c *call, own *cluster.LowerLimits, token []byte) []bound {
+	tenant, limits := "tenant "+quoted(c.r.config.Tenant), c.r.config.Limits
+	bounds := append(make([]bound, 0, 3), bound{&n.tenant, limits.Rate, limits.Concurrency, tenant, "its spec"})
+	if own != nil && (own.Rate > 0 || own.Concurrency > 0) {
+		bounds = append(bounds, bound{n.get("f:"+c.function, own.Rate, c.started), own.Rate, own.Concurrency, "function " + quoted(c.function), "its record"})
+	}
+	if l := c.grant.limits; l != nil && (l.Rate > 0 || l.Concurrency > 0) {
+		bounds = append(bounds, bound{n.get("t:"+c.grant.identity(token), l.Rate, c.started), l.Rate, l.Concurrency, "the token", "its claims"})
+	}
+	return bounds
+}
+
+// tokens is the count of a token's requests if it has quotas; else nil.
+func (n *counts) tokens(c *call, token []byte) *count {
+	if c.grant.own == (quota{}) {
+		return nil
+	}
+	return n.get("q:"+c.grant.identity(token), 0, c.started)
+}
+
+// allowances are the quotas that a request comes under.
+func (n *counts) allowances(c *call, tokens *count) []allowance {
+	var all []allowance
+	tenant := "tenant " + quoted(c.r.config.Tenant)
+	if q := c.r.config.Limits.Quota; q != (cluster.Quota{}) {
+		all = append(all, allowance{&n.tenant, quotaOf(q), tenant, func(w int) string { return "limits.quota." + windowNames[w] }, "its spec"})
+	}
+	if c.grant.container != (quota{}) {
+		all = append(all, allowance{&n.tenant, c.grant.container, tenant, func(w int) string { return containerClaims[w] }, "the token's claims"})
+	}
+	if tokens != nil {
+		all = append(all, allowance{tokens, c.grant.own, "the token", func(w int) string { return tokenClaims[w] }, "its claims"})
+	}
+	return all
+}
+
+// full returns what has as many of its requests in flight as may be; nil: a
+// call may start.
+func (c *call) full() *bound {
+	for i, b := range c.bounds {
+		if b.concurrency > 0 && b.calls >= b.concurrency {
+			return &c.bounds[i]
 		}
 	}
 	return nil
 }
 
-// full refuses a request that comes when there are too many.
-func (b bound) full(now time.Time) *Refusal {
-	if b.concurrency > 0 && b.calls >= b.concurrency {
-		refusal := refuse(429, "too_many_in_flight", "%d requests are in flight, the limit of %s (limits.concurrency)", b.calls, b.whose)
-		refusal.RetryAfter = time.Second
-		refusal.Limit, refusal.Value = "limits.concurrency", fmt.Sprint(b.concurrency)
-		return refusal
+// refusal says so, and what else was in the way.
+func (b bound) refusal(and string) *Refusal {
+	refusal := refuse(429, "too_many_in_flight", "%d requests are in flight, the limit of %s (limits.concurrency in %s), and %s", b.calls, b.whose, b.where, and)
+	refusal.RetryAfter = time.Second
+	refusal.Limit, refusal.Value = "limits.concurrency", fmt.Sprint(b.concurrency)
+	return refusal
+}
+
+// late refuses a request whose time has passed while it waited in line.
+func (b bound) late(wall time.Duration) *Refusal {
+	refusal := refuse(504, "wall_limit", "the request waited for %s, its wall limit (limits.wall), because %d of %s were in flight, and was not begun", wall, b.calls, b.whose)
+	refusal.Limit, refusal.Value, refusal.Measured = "limits.wall", wall.String(), wall.String()
+	return refusal
+}
+
+// tooFast refuses a request that comes when the rate is used up.
+func (b bound) tooFast(now time.Time) *Refusal {
+	if b.limiter == nil || b.limiter.TokensAt(now) >= 1 {
+		return nil
 	}
-	if b.limiter != nil && b.limiter.TokensAt(now) < 1 {
-		refusal := refuse(429, "rate_limited", "more than %g requests a second, the limit of %s (limits.rate)", b.rate, b.whose)
-		refusal.RetryAfter = time.Duration(min(float64(time.Second)/b.rate, float64(24*time.Hour)))
-		refusal.Limit, refusal.Value = "limits.rate", fmt.Sprint(b.rate)
-		return refusal
-	}
-	return nil
+	refusal := refuse(429, "rate_limited", "more than %g requests a second, the limit of %s (limits.rate in %s)", b.rate, b.whose, b.where)
+	refusal.RetryAfter = time.Duration(min(float64(time.Second)/b.rate, float64(24*time.Hour)))
+	refusal.Limit, refusal.Value = "limits.rate", fmt.Sprint(b.rate)
+	refusal.policy("rate", int64(max(b.rate, 1)), int(math.Ceil(max(1, 1/b.rate))))
+	return refusal
 }
 
 // get returns the count of a function or token, with its rate in force.
@@ -118,7 +178,7 @@ func (n *counts) get(key string, perSecond float64, now time.Time) *count {
 		one = &count{}
 		n.own[key] = one
 	}
-	one.used = now
+	one.last = now
 	one.setRate(perSecond)
 	return one
 }
@@ -131,7 +191,7 @@ func (n *counts) forgetOne() {
 		if one.calls > 0 {
 			continue
 		}
-		if oldest == "" || one.used.Before(n.own[oldest].used) {
+		if oldest == "" || one.last.Before(n.own[oldest].last) {
 			oldest = key
 		}
 		if looked++; looked == 16 {

@@ -17,6 +17,9 @@
 //	inbound.go    frames from the proxy, and the agent's reloads
 //	admit.go      token, function, limits
 //	counts.go     requests a second and in flight: tenant, function, token
+//	quota.go      requests in a window of the calendar             (pure)
+//	book.go       which outlive us in a file of the agent's
+//	line.go       who waits until fewer are in flight              (pure)
 //	load.go       how many are in flight, for the agent
 //	request.go    the request as the function gets it
 //	call.go       one request from gate to answer

@@ -102,6 +102,8 @@ type Grant struct {
 	carries   string // a claim that carries code, which no function's call may
 	id        string // jti
 	limits    *cluster.LowerLimits
+	container quota // of all the tenant's requests: with this token none beyond it
+	own       quota // of those with this token
 }
 
 // maxSeen is how many verified tokens are remembered.
@@ -196,6 +198,7 @@ func (g *Gate) grant(t *jwt.Token, c *claims) (*Grant, *Refusal) {
 		return nil, refuse(401, causeBadToken, "the token's claims cannot be read: %v", err)
 	}
 	grant := &Grant{Claims: payload, Params: c.Params, functions: c.functions(), expires: c.ExpiresAt.Time, id: c.ID}
+	grant.container, grant.own = quotaOfClaims(c.Container), quotaOfClaims(c.Token)
 	if c.Limits != nil {
 		grant.limits = &c.Limits.LowerLimits
 	}

@@ -53,5 +53,6 @@ func (r *Runner) tellLoad() {
 		time.AfterFunc(loadEvery, r.tellLoad)
 	}
 	r.mu.Unlock()
+	r.keepBook()
 	r.cell.waker.tell(waking.Ask{Op: waking.Load, Load: average})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"bulkhead/internal/comeback"
 	"bulkhead/internal/frames"
 )
 
@@ -25,6 +26,8 @@ type Refusal struct {
 	Value    string
 	Measured string
 	Where    string // file:line:column in the tenant's code
+
+	limited string // the policy that a client has come up against
 }
 
 func (r *Refusal) Error() string { return fmt.Sprintf("%d %s: %s", r.Status, r.Cause, r.Message) }
@@ -120,8 +123,19 @@ func (r *Refusal) headers(length int) frames.Headers {
 		add("www-authenticate", challenge)
 	}
 	if r.RetryAfter > 0 {
-		seconds := (r.RetryAfter + time.Second - 1) / time.Second
-		add("retry-after", strconv.Itoa(int(seconds)))
+		seconds := strconv.Itoa(comeback.After(r.RetryAfter))
+		add("retry-after", seconds)
+		if r.limited != "" {
+			add("ratelimit-policy", r.limited)
+			name, _, _ := strings.Cut(r.limited, ";")
+			add("ratelimit", name+";r=0;t="+seconds)
+		}
 	}
 	return h
+}
+
+// policy names what a client has come up against: so many requests in so many
+// seconds (draft-ietf-httpapi-ratelimit-headers).
+func (r *Refusal) policy(name string, requests int64, seconds int) {
+	r.limited = fmt.Sprintf("%q;q=%d;w=%d", name, requests, seconds)
 }

@@ -32,10 +32,14 @@ type Runner struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // goroutines that the runner started
 
+	booking sync.Mutex // held while the book is written
+
 	mu        sync.Mutex
 	config    cluster.RunnerConfig
 	gate      *Gate
 	counts    counts
+	line      line
+	book      *book // nil: the agent has given none
 	functions functions
 	processes map[string]*process   // current ones, by function
 	live      map[*process]struct{} // these, and those that are leaving
@@ -97,6 +101,7 @@ func (r *Runner) configure(config cluster.RunnerConfig) error {
 // runner that goes to sleep closes it itself: it is to be drained and to end,
 // and what connects from then on waits at the socket for the next.
 func (r *Runner) Serve(ln net.Listener) error {
+	r.openBook()
 	r.mu.Lock()
 	r.listening(ln)
 	r.watchRest()
@@ -196,6 +201,7 @@ func (r *Runner) closeDrained() {
 
 // Close ends every connection and waits for the runner's goroutines.
 func (r *Runner) Close() {
+	r.closeBook()
 	r.stop()
 	r.cell.close()
 	r.mu.Lock()

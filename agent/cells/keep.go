@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
 
+// makers is how many cells are made at a time. Each keeps a core busy, of
+// Docker's more than of ours, and whoever is awake is to have the others.
+var makers = min(max(runtime.NumCPU()/2, 1), 8)
+
 const (
-	makers   = 2 // cells that are made at a time
 	pauseMin = 200 * time.Millisecond
 	pauseMax = 30 * time.Second
 )

@@ -21,6 +21,7 @@ const Socket = "wake.sock"
 const (
 	Wake  = "wake"  // I want my cell
 	Sleep = "sleep" // I have been idle and take no more requests: my cell can go
+	Book  = "book"  // I want the file in which I keep what was used of quotas
 	Load  = "load"  // so many requests are in flight; has no answer
 )
 
@@ -32,7 +33,7 @@ type Ask struct {
 
 // Answer is what it gets. After Wake two files come with it, unless Error says
 // why not: the cell's directory as a mount of its own, and the file to write
-// Freeze or Thaw to. Without having been asked, the agent may send an answer
+// Freeze or Thaw to. After Book one file comes, to read and to write. Without having been asked, the agent may send an answer
 // with Idle: the host is short of memory, sleep if you are idle.
 type Answer struct {
 	Error  string `json:"error,omitempty"`

@@ -39,6 +39,7 @@ var goals = []goal{
 	{"a loop that can be interrupted, answered after the limit, p50", 250, false, milli},
 	{"a loop that can be interrupted, answered after the limit, p95", 250, false, milli},
 	{"code that nothing interrupts, answered after the limit, p50", 250, false, milli},
+	{"done at 5 times what can be done", 0.9, true, func(v float64) string { return ratio(v) + " of the best" }},
 	{"requests of other functions lost beside loops", 0, false, count},
 	{"processes of a dormant instance", 0, false, count},
 	{"memory of a runner, one tenant", 12 << 10, false, size},

@@ -11,6 +11,8 @@
 //	memory.go    what tenants take, by their number
 //	growth.go    what registered tenants cost, by their number
 //	profile.go   where the CPU of a warm request goes
+//	overload.go  what gets done when several times as much is asked for
+//	neighbours.go what a victim notices of attacks.go, in a world of its own (stage.go)
 //	goals.go     how far all that is from what we want
 //
 //	cluster.go   a cluster of its own; tenants.go: what is registered in it
@@ -36,11 +38,13 @@ import (
 
 // plan is how much is measured.
 type plan struct {
-	rounds  int   // of everything that is compared
-	seconds int   // of each load
-	samples int   // of each time to a first answer
-	warm    []int // tenants for the memory section
-	tenants []int // tenants for the growth section
+	rounds  int    // of everything that is compared
+	seconds int    // of each load
+	samples int    // of each time to a first answer
+	warm    []int  // tenants for the memory section
+	tenants []int  // tenants for the growth section
+	only    string // of the attacks, those with this in their name
+	inside  string // the resolv.conf of the world that this runs in; empty: in none
 }
 
 type section struct {
@@ -57,6 +61,8 @@ var sections = []section{
 	{"memory", memory},
 	{"growth", growth},
 	{"profile", profile},
+	{"overload", overload},
+	{"neighbours", neighbours},
 }
 
 func main() {
@@ -66,6 +72,8 @@ func main() {
 	flag.IntVar(&p.samples, "samples", 30, "times that each first answer is measured")
 	flag.Func("warm", "tenants of the memory section (default 1,10,100)", numbers(&p.warm, 1, 10, 100))
 	flag.Func("tenants", "tenants of the growth section (default 10,100,300,1000)", numbers(&p.tenants, 10, 100, 300, 1000))
+	flag.StringVar(&p.only, "only", "", "of the neighbours section's attacks, those with this in their name")
+	flag.StringVar(&p.inside, insideFlag, "", "set by the neighbours section for itself")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -83,7 +91,9 @@ func run(ctx context.Context, p plan, names []string) error {
 		}
 	}
 	var failed []error
-	say("Taken on %s, %s.\n", time.Now().UTC().Format("2006-01-02 15:04 MST"), machine())
+	if p.inside == "" {
+		say("Taken on %s, %s.\n", time.Now().UTC().Format("2006-01-02 15:04 MST"), machine())
+	}
 	for _, s := range sections {
 		if len(names) > 0 && !slices.Contains(names, s.name) {
 			continue

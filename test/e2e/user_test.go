@@ -271,7 +271,7 @@ func systemdShowsUnits(m *machine) {
 	if strings.Contains(out, "secret") {
 		m.t.Errorf("systemctl show tells a secret:\n%s", out)
 	}
-	if out := m.run("docker", "inspect", "--format", "{{.HostConfig.CgroupParent}}", m.container("umbra")); strings.TrimSpace(out) != "bulkhead-_cells.slice" {
+	if out := m.run("docker", "inspect", "--format", "{{.HostConfig.CgroupParent}}", m.container("umbra")); strings.TrimSpace(out) != "bulkhead_cells.slice" {
 		m.t.Errorf("the container is in %s, want the slice of cells", out)
 	}
 	out = m.run("journalctl", "--no-pager", "-o", "json", "TENANT=umbra", "FUNCTION=hello")
