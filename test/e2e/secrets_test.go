@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bulkhead/cluster"
 )
 
 // A secret is looked for wherever something of ours might leave it, after a
@@ -179,8 +181,9 @@ func (h *hoard) allowed(f hit) bool {
 	tenant := f.secret[strings.Index(f.secret, "-")+1:]
 	switch {
 	case f.secret == "decoy":
-		// What was planted went through it, or can't be taken back.
-		return strings.HasPrefix(f.place, filepath.Join(h.state, "etcd")+"/") || f.surface == "journal" || strings.HasPrefix(f.place, "/var/log/journal/")
+		// What was planted went through it, or can't be taken back; the audit log
+		// tells the reason of each cordon.
+		return strings.HasPrefix(f.place, cluster.AuditPages) || strings.HasPrefix(f.place, filepath.Join(h.state, "etcd")+"/") || f.surface == "journal" || strings.HasPrefix(f.place, "/var/log/journal/")
 	case f.secret == "opening-key":
 		return f.place == h.state+"/secrets/opening-keys.json"
 	case strings.HasPrefix(f.secret, "key-") && f.place == instance(tenant)+"keys.json":
