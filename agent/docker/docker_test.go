@@ -93,6 +93,9 @@ func TestContainerIsConfined(t *testing.T) {
 			t.Errorf("%s is %v in the container, want %v", k, facts[k], want)
 		}
 	}
+	if tells, ok := facts["tells"].([]any); !ok || len(tells) > 0 {
+		t.Errorf("these tell of the host: %v", facts["tells"])
+	}
 	if links := facts["links"].([]any); len(links) != 1 || links[0] != "lo" {
 		t.Errorf("network links in the container: %v, want lo alone", links)
 	}

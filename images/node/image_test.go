@@ -80,7 +80,12 @@ func contents(t *testing.T, archive string) (files map[string]bool, ids []string
 	files = map[string]bool{}
 	eachEntry(t, f, func(h *tar.Header, r io.Reader) {
 		if strings.HasSuffix(h.Name, "/layer.tar") {
-			eachEntry(t, r, func(h *tar.Header, _ io.Reader) { files[h.Name] = true })
+			eachEntry(t, r, func(h *tar.Header, _ io.Reader) {
+				files[h.Name] = true
+				if h.Mode&0o6000 != 0 || h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
+					t.Errorf("%s in the image sets a user or group, or is a device: mode %o", h.Name, h.Mode)
+				}
+			})
 		}
 		if h.Name == "manifest.json" {
 			var m []struct{ Config string }

@@ -49,6 +49,23 @@ func main() {
 	}
 }
 
+// told are the paths that are to tell nothing of the host, and do.
+func told() []string {
+	list := []string{}
+	for _, path := range []string{
+		"/proc/cmdline", "/proc/modules", "/proc/kallsyms", "/proc/interrupts", "/proc/diskstats", "/proc/partitions", "/proc/iomem",
+		"/proc/swaps", "/proc/vmstat", "/proc/zoneinfo", "/proc/devices", "/proc/timer_list", "/proc/sysvipc", "/proc/tty", "/proc/irq",
+		"/sys/block", "/sys/bus", "/sys/class", "/sys/dev", "/sys/devices", "/sys/firmware", "/sys/kernel", "/sys/module", "/sys/power",
+	} {
+		text, _ := os.ReadFile(path)
+		names, _ := os.ReadDir(path)
+		if len(text)+len(names) > 0 {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
 // reach connects to an address, says something and waits for an answer; empty:
 // it got one.
 func reach(network, address string) string {
@@ -79,6 +96,7 @@ func report() map[string]any {
 		"tmp":     os.WriteFile("/tmp/probe-was-here", nil, 0o700) == nil,
 		"tmpfull": os.WriteFile("/tmp/big", make([]byte, 2<<20), 0o600) == nil,
 	}
+	facts["tells"] = told()
 	os.Remove("/tmp/big") // or /tmp could not be made smaller
 	for line := range strings.Lines(string(status)) {
 		k, v, _ := strings.Cut(line, ":")
