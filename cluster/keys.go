@@ -27,6 +27,7 @@ const (
 	ModulesPrefix    = Root + "modules/"    // operator: Allow, by package
 	BuildsPrefix     = Root + "builds/"     // builder: Build
 	SetsPrefix       = Root + "sets/"       // builder: Set
+	BuildersPrefix   = Root + "builders/"   // builder: which of them builds
 	RolloutsPrefix   = Root + "rollouts/"   // operator: Rollout
 	CyclesPrefix     = Root + "cycles/"     // scheduler: Cycle
 	OrdersPrefix     = Root + "orders/"     // scheduler: Order

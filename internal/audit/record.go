@@ -54,6 +54,8 @@ var Followed = map[string]string{
 	cluster.CordonsPrefix:   "cordon of host",
 	cluster.DrainsPrefix:    "drain of host",
 	cluster.RolloutsPrefix:  "rollout",
+	cluster.ModulesPrefix:   "allow-list's package",
+	cluster.ModulePolicyKey: "policy for packages",
 }
 
 // Records are what is to be recorded of changes, in the order of their
@@ -111,7 +113,7 @@ func ofTransaction(events []etcd.Event) (records []Record) {
 func describe(key string) (string, bool) {
 	for prefix, word := range Followed {
 		if name, ok := strings.CutPrefix(key, prefix); ok {
-			return word + " " + name, true
+			return strings.TrimSpace(word + " " + name), true
 		}
 	}
 	return "", false
