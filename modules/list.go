@@ -17,6 +17,9 @@ type List struct {
 	Packages map[string]cluster.Allow
 }
 
+// clone is the list as it is now.
+func (l List) clone() List { return List{l.Policy, maps.Clone(l.Packages)} }
+
 // ErrRefused means that the list does not allow what is wanted: trying again
 // changes nothing until the list, or what is wanted, does.
 var ErrRefused = errors.New("not allowed")

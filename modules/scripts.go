@@ -13,8 +13,6 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-units"
-
-	"bulkhead/internal/seccomp"
 )
 
 // What install scripts may use.
@@ -38,7 +36,7 @@ func scriptsConfig(t tools, image, in string, specs []string) (*container.Config
 	pids, no := int64(scriptsPids), false
 	cfg := &container.Config{
 		Image: image, User: fmt.Sprintf("%d:%d", BuilderUID, BuilderUID), Hostname: "builder", NetworkDisabled: true,
-		AttachStdout: true, AttachStderr: true, Labels: map[string]string{scriptsLabel: "scripts"}, WorkingDir: "/work",
+		AttachStdout: true, AttachStderr: true, Labels: map[string]string{scriptsLabel: "scripts"},
 		Entrypoint: append([]string{"/bin/sh", "-c", script, "sh"}, specs...), Cmd: nil,
 		Env: []string{"PATH=/node/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "npm_config_nodedir=/node", "npm_config_cache=/tmp/npm", "npm_config_offline=true",
 			"npm_config_update_notifier=false", "npm_config_audit=false", "npm_config_fund=false", "npm_config_color=false", "JOBS=2"},
@@ -48,11 +46,11 @@ func scriptsConfig(t tools, image, in string, specs []string) (*container.Config
 	}
 	host := &container.HostConfig{
 		NetworkMode: "none", IpcMode: "none", ReadonlyRootfs: true, CapDrop: []string{"ALL"}, Init: &no,
-		SecurityOpt:   []string{"no-new-privileges", "seccomp=" + seccomp.Profile()},
+		SecurityOpt:   []string{"no-new-privileges"}, // and Docker's filter of system calls: ours lets no make run
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}, OomScoreAdj: 1000,
 		LogConfig: container.LogConfig{Type: "none"},
 		Mounts:    []mount.Mount{read(t.node, "/node"), read(t.npm, "/npm"), read(in, "/in")},
-		Tmpfs:     map[string]string{"/work": fmt.Sprintf("rw,exec,nosuid,nodev,size=%d,mode=1777", int64(MaxSet)), "/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},
+		Tmpfs:     map[string]string{"/work": fmt.Sprintf("rw,exec,nosuid,nodev,size=%d,uid=%d,gid=%d,mode=0700", int64(MaxSet), BuilderUID, BuilderUID), "/tmp": "rw,exec,nosuid,nodev,size=256m,mode=1777"},
 		Resources: container.Resources{Memory: scriptsMemory, MemorySwap: scriptsMemory, NanoCPUs: scriptsCPU, PidsLimit: &pids,
 			Ulimits: []*units.Ulimit{{Name: "core"}, {Name: "nofile", Soft: 4096, Hard: 4096}}},
 	}
