@@ -81,6 +81,7 @@ type Package struct {
 	Version   string `json:"version"`
 	Integrity string `json:"integrity"`         // SRI of its tarball
 	Scripts   bool   `json:"scripts,omitempty"` // it has install scripts
+	Way       string `json:"way,omitempty"`     // who depends on it, from one that is wanted on: express > body-parser
 }
 
 // WantID names what is wanted: equal wants have an equal one.

@@ -1,7 +1,6 @@
 package modules
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,7 +78,10 @@ func (l List) Check(want map[string]string, packages []cluster.Package) error {
 	}
 	for _, p := range packages {
 		if err := l.one(p, direct[p.Path] || l.Policy.Listed); err != nil {
-			return cmp.Or(l.way(want, p, err), err)
+			if p.Way != "" {
+				return refuse("%v (%s depends on it)", err, p.Way)
+			}
+			return err
 		}
 	}
 	return nil
@@ -101,16 +103,6 @@ func (l List) one(p cluster.Package, listed bool) error {
 		return refuse("%s@%s has an install script, and may not run it: bulkhead modules allow %s@^%s --scripts", p.Name, p.Version, p.Name, p.Version)
 	}
 	return nil
-}
-
-// way adds to an error about a package that others depend on where it is.
-func (l List) way(want map[string]string, p cluster.Package, err error) error {
-	for name := range want {
-		if p.Path == "node_modules/"+cluster.ModuleAlias(name) {
-			return nil
-		}
-	}
-	return refuse("%v (others depend on it: it is %s)", err, p.Path)
 }
 
 func because(a cluster.Allow) string {

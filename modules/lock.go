@@ -3,6 +3,7 @@ package modules
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -28,6 +29,52 @@ type lockPackage struct {
 	OS        []string `json:"os"`
 	CPU       []string `json:"cpu"`
 	LibC      []string `json:"libc"`
+
+	Dependencies, OptionalDependencies, PeerDependencies map[string]string
+}
+
+// maxPackages is how many packages a set may have: its record has to fit etcd.
+const maxPackages = 3000
+
+// ways says of each package, by its path, by which others it is depended on from
+// one that is wanted on; "" for those that are wanted. Of several ways it is a
+// shortest.
+func (l lock) ways() map[string]string {
+	ways := map[string]string{}
+	for queue := []string{""}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		p, way := l.Packages[at], ""
+		if at != "" {
+			_, name, _ := cutLast(at, "node_modules/")
+			way = strings.TrimPrefix(ways[at]+" > "+name, " > ")
+		}
+		for _, needs := range []map[string]string{p.Dependencies, p.OptionalDependencies, p.PeerDependencies} {
+			for _, name := range slices.Sorted(maps.Keys(needs)) {
+				to, ok := l.find(at, name)
+				if _, seen := ways[to]; ok && !seen {
+					ways[to] = way
+					queue = append(queue, to)
+				}
+			}
+		}
+	}
+	return ways
+}
+
+// find is the package that one at a path gets when it requires a name, as Node
+// looks for it.
+func (l lock) find(at, name string) (string, bool) {
+	for {
+		to := strings.TrimPrefix(at+"/node_modules/"+name, "/")
+		if _, ok := l.Packages[to]; ok {
+			return to, true
+		}
+		if at == "" {
+			return "", false
+		}
+		before, _, _ := cutLast(at, "node_modules/")
+		at = strings.TrimSuffix(before, "/")
+	}
 }
 
 // platform is what packages are installed for, in Node's words.
@@ -43,7 +90,7 @@ func packages(data []byte, on platform) ([]cluster.Package, error) {
 	if l.Version != 3 || l.Packages == nil {
 		return nil, fmt.Errorf("cannot read npm's lock: it is of version %d, want 3", l.Version)
 	}
-	var all []cluster.Package
+	all, ways := []cluster.Package(nil), l.ways()
 	for at, p := range l.Packages {
 		if at == "" || p.Optional && !on.fits(p) {
 			continue
@@ -52,7 +99,11 @@ func packages(data []byte, on platform) ([]cluster.Package, error) {
 		if err != nil {
 			return nil, err
 		}
+		one.Way = ways[at]
 		all = append(all, one)
+	}
+	if len(all) > maxPackages {
+		return nil, refuse("what is wanted comes to %d packages, and a set may have %d: want fewer", len(all), maxPackages)
 	}
 	slices.SortFunc(all, func(a, b cluster.Package) int { return strings.Compare(a.Path, b.Path) })
 	return all, nil

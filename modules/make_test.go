@@ -133,7 +133,7 @@ func TestWhatIsNotAllowedIsRefused(t *testing.T) {
 		{"another package under the name", map[string]string{"good": "npm:evil@1.0.0"}, false, "is no range of versions", true, "evil"},
 		{"a repository", map[string]string{"good": "git+ssh://git@127.0.0.1:1/x.git"}, false, "is no range of versions", true, ""},
 		{"a denied version", map[string]string{"good@1.0.1": "1.0.1"}, false, "good@1.0.1 is denied (1.0.1: known): want another version", true, ""},
-		{"a denied package that another depends on", map[string]string{"needs": "1"}, false, "inner@1.0.0 is denied (<1.0.1: it leaks): want another version of it (others depend on it: it is node_modules/inner)", true, "inner/-/"},
+		{"a denied package that another depends on", map[string]string{"needs": "1"}, false, "inner@1.0.0 is denied (<1.0.1: it leaks): want another version of it (needs depends on it)", true, "inner/-/"},
 		{"an install script", map[string]string{"runs": "1"}, false, "runs@1.0.0 has an install script, and may not run it: bulkhead modules allow runs@^1.0.0 --scripts", true, "runs/-/"},
 		{"an install script further down", map[string]string{"needsrun": "1"}, false, "runs@1.0.0 has an install script", true, "runs/-/"},
 		{"one that is not listed, where all have to be", map[string]string{"needsrun": "1"}, true, "runs@1.0.0 has an install script", true, "runs/-/"},
