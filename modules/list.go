@@ -127,3 +127,19 @@ func (l List) explain(want map[string]string, err error) error {
 	}
 	return err
 }
+
+// Denied tells by which range a version of a package is denied, if it is.
+func Denied(l List, pkg, version string) (by string, ok bool) {
+	return anyOf(l.Packages[pkg].Deny, version)
+}
+
+// Newest is the newest of some versions that an entry of the list allows; "": none.
+func Newest(versions []string, a cluster.Allow) (newest string) {
+	for _, v := range versions {
+		_, allowed := anyOf(a.Allow, v)
+		if _, denied := anyOf(a.Deny, v); allowed && !denied && (newest == "" || Older(newest, v)) {
+			newest = v
+		}
+	}
+	return newest
+}

@@ -87,8 +87,12 @@ func require(t *testing.T, files map[string]string, pkg string) string {
 	for name, text := range files {
 		p := filepath.Join(dir, name)
 		if strings.HasSuffix(name, "/") {
-			_ = os.MkdirAll(p, 0o755)
-		} else if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

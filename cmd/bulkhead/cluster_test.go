@@ -252,7 +252,7 @@ func denied(t *testing.T, err error) bool {
 func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 	m := startMembers(t)
 	said := m.apply()
-	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 operator-alice operator-bob proxy-h1 proxy-h2 scheduler") {
+	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 builder operator-alice operator-bob proxy-h1 proxy-h2 scheduler") {
 		t.Errorf("the first apply said %q", said)
 	}
 	if said := m.apply(); said != fmt.Sprintf("cluster test is as %s says\n", m.file("cluster.yaml")) {

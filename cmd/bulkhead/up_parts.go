@@ -15,6 +15,9 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
+	"bulkhead/internal/etcd"
+	"bulkhead/modules"
 	"bulkhead/scheduler"
 	"bulkhead/units"
 )
@@ -83,6 +86,7 @@ func runParts(ctx context.Context, p parts) error {
 		})
 	})
 	part("agent", func() error { return ag.Run(ctx) })
+	part("builder", func() error { return p.build(ctx) })
 	for _, ready := range []<-chan struct{}{led, ag.Ready()} {
 		select {
 		case <-ready:
@@ -105,4 +109,19 @@ func runParts(ctx context.Context, p parts) error {
 	}
 	p.log.Info("leaving; instances and proxy go on")
 	return nil
+}
+
+// build runs the builder, which writes as its own user.
+func (p parts) build(ctx context.Context) error {
+	maker, err := newMaker(p.state, "")
+	if err != nil {
+		return err
+	}
+	cli, err := etcd.Open(etcd.Config{Endpoints: p.etcd.Endpoints()})
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	cli.KV = audit.Claiming(cli.KV, cluster.BuilderUser, audit.Claim{Says: "builder@" + p.host.Name})
+	return modules.Run(ctx, cli, modules.Options{Name: p.host.Name, Maker: maker, Log: p.log.With("part", "builder")})
 }
