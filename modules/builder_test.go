@@ -14,11 +14,12 @@ import (
 	"bulkhead/internal/audit"
 	"bulkhead/internal/etcd"
 	"bulkhead/internal/etcd/etcdtest"
+	"bulkhead/modules/modulestest"
 )
 
 // bench is a builder at work on an etcd and a registry of the test's own.
 type bench struct {
-	*registry
+	*modulestest.Registry
 	t   *testing.T
 	cli *clientv3.Client
 	m   *Maker
@@ -26,7 +27,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	m := testMaker(t)
-	b := &bench{newRegistry(t), t, nil, m}
+	b := &bench{modulestest.New(t), t, nil, m}
 	_, b.cli = etcdtest.New(t)
 	b.cli.KV = audit.Claiming(b.cli.KV, cluster.BuilderUser, audit.Claim{})
 	return b
@@ -101,8 +102,8 @@ func buildOf(all map[string]etcd.Event, want map[string]string) (b cluster.Build
 
 func TestFunctionsGetTheirSets(t *testing.T) {
 	b := newBench(t)
-	b.publish("left", "1.0.0", nil, nil)
-	b.publish("right", "1.0.0", nil, nil)
+	b.Publish("left", "1.0.0", nil, nil)
+	b.Publish("right", "1.0.0", nil, nil)
 	b.put(cluster.ModuleKey("left"), cluster.Allow{Allow: []string{"*"}})
 	b.put(cluster.ModuleKey("right"), cluster.Allow{Allow: []string{"*"}})
 	left := map[string]string{"left": "^1"}
@@ -143,7 +144,7 @@ func TestFunctionsGetTheirSets(t *testing.T) {
 
 func TestADenyEntryStopsNewDeploysAndNoOld(t *testing.T) {
 	b := newBench(t)
-	b.publish("left", "1.0.0", nil, nil)
+	b.Publish("left", "1.0.0", nil, nil)
 	left := map[string]string{"left": "^1"}
 	b.deploy("acme/early", left)
 	b.start()
@@ -169,7 +170,7 @@ func TestADenyEntryStopsNewDeploysAndNoOld(t *testing.T) {
 
 	// A list that can't be read changes nothing; a version that is allowed serves both.
 	b.put(cluster.ModuleKey("left"), map[string]any{"allow": "*"})
-	b.publish("left", "1.0.1", nil, nil)
+	b.Publish("left", "1.0.1", nil, nil)
 	b.put(cluster.ModuleKey("right"), cluster.Allow{Allow: []string{"*"}})
 	all = b.until("both have the new version", func(all map[string]etcd.Event) bool {
 		late := functionOf(all, "acme/late").Modules.Set
@@ -184,7 +185,7 @@ func TestADenyEntryStopsNewDeploysAndNoOld(t *testing.T) {
 
 func TestWhoBuildsNextTakesOverWhatWasUnderWay(t *testing.T) {
 	b := newBench(t)
-	b.publish("left", "1.0.0", nil, nil)
+	b.Publish("left", "1.0.0", nil, nil)
 	left := map[string]string{"left": "^1"}
 	b.put(cluster.ModuleKey("left"), cluster.Allow{Allow: []string{"*"}})
 	b.put(cluster.BuildKey(cluster.WantID(left)), cluster.Build{Want: left, State: cluster.BuildRunning, By: "gone"})

@@ -24,6 +24,15 @@ type Maker struct {
 	Tools     string         // directory for npm and Node, which BuilderUID can read; "": in State
 }
 
+// Prepare has npm and Node in place, which builds do by themselves when they are
+// not.
+func (m *Maker) Prepare(ctx context.Context) error {
+	_, err := openTools(ctx, m.tools())
+	return err
+}
+
+func (m *Maker) tools() string { return cmp.Or(m.Tools, filepath.Join(m.State, "builder", "tools")) }
+
 // made is what came of a build.
 type made struct {
 	name string
@@ -87,7 +96,7 @@ func (m *Maker) begin(ctx context.Context, dependencies map[string]string, log i
 	if err := firstOf(os.MkdirAll(ArchivesDir(m.State), 0o700), os.MkdirAll(cache, 0o700), os.Chmod(own, 0o711), giveAway(cache)); err != nil {
 		return b, fmt.Errorf("cannot make the builder's directories: %w", err)
 	}
-	t, err := openTools(ctx, cmp.Or(m.Tools, filepath.Join(own, "tools")))
+	t, err := openTools(ctx, m.tools())
 	if err != nil {
 		return b, err
 	}

@@ -13,7 +13,27 @@ import (
 	"testing"
 
 	"bulkhead/cluster"
+	"bulkhead/modules/modulestest"
 )
+
+// testCache has what tests fetch: once, and where npm's user can read it.
+func testCache(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../.cache/tools")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func testTools(t *testing.T) tools {
+	t.Helper()
+	tools, err := openTools(t.Context(), testCache(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tools
+}
 
 // testMaker makes sets in a directory of the test's own, without Docker.
 func testMaker(t *testing.T) *Maker {
@@ -62,11 +82,11 @@ func contents(t *testing.T, m *Maker, set string) map[string]string {
 
 func TestASetIsMade(t *testing.T) {
 	m := testMaker(t)
-	r := newRegistry(t)
-	r.publish("left", "1.0.0", map[string]any{"dependencies": map[string]string{"right": "^1"}}, map[string]string{"bin/x": "#!/bin/sh\n"})
-	r.publish("left", "1.1.0", map[string]any{"dependencies": map[string]string{"right": "^1"}, "bin": map[string]string{"x": "bin/x"}}, map[string]string{"bin/x": "#!/bin/sh\n"})
-	r.publish("right", "1.0.0", nil, nil)
-	r.publish("@my/own", "2.0.0", nil, nil)
+	r := modulestest.New(t)
+	r.Publish("left", "1.0.0", map[string]any{"dependencies": map[string]string{"right": "^1"}}, map[string]string{"bin/x": "#!/bin/sh\n"})
+	r.Publish("left", "1.1.0", map[string]any{"dependencies": map[string]string{"right": "^1"}, "bin": map[string]string{"x": "bin/x"}}, map[string]string{"bin/x": "#!/bin/sh\n"})
+	r.Publish("right", "1.0.0", nil, nil)
+	r.Publish("@my/own", "2.0.0", nil, nil)
 	l := List{Packages: map[string]cluster.Allow{"left": {Allow: []string{"^1"}}, "@my/own": {Allow: []string{"*"}}}}
 	want := map[string]string{"left": "^1.0.0", "left@1.0.0": "1.0.0", "@my/own": "2.x"}
 	got, log, err := build1(t, m, l, want)
@@ -101,18 +121,18 @@ func TestASetIsMade(t *testing.T) {
 
 func TestWhatIsNotAllowedIsRefused(t *testing.T) {
 	m := testMaker(t)
-	r := newRegistry(t)
-	r.publish("good", "1.0.0", nil, nil)
-	r.publish("good", "2.0.0", nil, nil)
-	r.publish("needs", "1.0.0", map[string]any{"dependencies": map[string]string{"good": "^1", "inner": "^1"}}, nil)
-	r.publish("inner", "1.0.0", nil, nil)
-	r.publish("runs", "1.0.0", map[string]any{"scripts": map[string]string{"install": "touch /tmp/bulkhead-ran"}}, nil)
-	r.publish("needsrun", "1.0.0", map[string]any{"dependencies": map[string]string{"runs": "^1"}}, nil)
-	r.publish("evil", "1.0.0", nil, nil)
-	r.publish("asksgit", "1.0.0", map[string]any{"dependencies": map[string]string{"x": "git+ssh://git@127.0.0.1:1/x.git"}}, nil)
-	r.publish("asksurl", "1.0.0", map[string]any{"dependencies": map[string]string{"x": r.URL + "/evil/-/1.0.0.tgz"}}, nil)
-	r.publish("bad", "1.0.0", nil, nil)
-	r.tamper("bad", "1.0.0")
+	r := modulestest.New(t)
+	r.Publish("good", "1.0.0", nil, nil)
+	r.Publish("good", "2.0.0", nil, nil)
+	r.Publish("needs", "1.0.0", map[string]any{"dependencies": map[string]string{"good": "^1", "inner": "^1"}}, nil)
+	r.Publish("inner", "1.0.0", nil, nil)
+	r.Publish("runs", "1.0.0", map[string]any{"scripts": map[string]string{"install": "touch /tmp/bulkhead-ran"}}, nil)
+	r.Publish("needsrun", "1.0.0", map[string]any{"dependencies": map[string]string{"runs": "^1"}}, nil)
+	r.Publish("evil", "1.0.0", nil, nil)
+	r.Publish("asksgit", "1.0.0", map[string]any{"dependencies": map[string]string{"x": "git+ssh://git@127.0.0.1:1/x.git"}}, nil)
+	r.Publish("asksurl", "1.0.0", map[string]any{"dependencies": map[string]string{"x": r.URL + "/evil/-/1.0.0.tgz"}}, nil)
+	r.Publish("bad", "1.0.0", nil, nil)
+	r.Tamper("bad", "1.0.0")
 	any := cluster.Allow{Allow: []string{"*"}}
 	all := map[string]cluster.Allow{
 		"good": {Allow: []string{"^1"}, Deny: []string{"1.0.1"}, Reason: "known"}, "needs": any, "runs": any, "needsrun": any, "asksinner": any, "bad": any, "asksgit": any, "asksurl": any, "gone": any,
@@ -150,8 +170,8 @@ func TestWhatIsNotAllowedIsRefused(t *testing.T) {
 			if strings.Contains(err.Error(), "\n") || errors.Is(err, ErrRefused) != c.refused {
 				t.Errorf("the error is %q, refused %v", err, errors.Is(err, ErrRefused))
 			}
-			if c.never != "" && r.was(c.never) {
-				t.Errorf("the registry was asked for %s: %v", c.never, r.asked)
+			if c.never != "" && r.Was(c.never) {
+				t.Errorf("the registry was asked for %s: %v", c.never, r.Asked())
 			}
 		})
 	}

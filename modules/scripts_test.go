@@ -12,6 +12,7 @@ import (
 
 	"bulkhead/cluster"
 	"bulkhead/images/node"
+	"bulkhead/modules/modulestest"
 )
 
 // testDocker is this machine's engine.
@@ -51,11 +52,11 @@ fs.writeFileSync('found.json', JSON.stringify(found))
 func TestInstallScriptsRunWithoutNetworkAndNativeCodeLoads(t *testing.T) {
 	docker, m := testDocker(t), testMaker(t)
 	m.Docker = docker
-	r := newRegistry(t)
-	r.publish("native", "1.0.0", map[string]any{"gypfile": true, "main": "build/Release/answer.node", "scripts": map[string]string{"install": "node-gyp rebuild"}},
+	r := modulestest.New(t)
+	r.Publish("native", "1.0.0", map[string]any{"gypfile": true, "main": "build/Release/answer.node", "scripts": map[string]string{"install": "node-gyp rebuild"}},
 		map[string]string{"binding.gyp": gyp, "answer.c": answer})
-	r.publish("probe", "1.0.0", map[string]any{"scripts": map[string]string{"postinstall": "node probe.js"}}, map[string]string{"probe.js": probe})
-	r.publish("fails", "1.0.0", map[string]any{"scripts": map[string]string{"install": "echo the compiler is sad >&2; exit 3"}}, nil)
+	r.Publish("probe", "1.0.0", map[string]any{"scripts": map[string]string{"postinstall": "node probe.js"}}, map[string]string{"probe.js": probe})
+	r.Publish("fails", "1.0.0", map[string]any{"scripts": map[string]string{"install": "echo the compiler is sad >&2; exit 3"}}, nil)
 	runs := cluster.Allow{Allow: []string{"^1"}, Scripts: true}
 	l := List{Packages: map[string]cluster.Allow{"native": runs, "probe": runs, "fails": runs}}
 	got, log, err := build1(t, m, l, map[string]string{"native": "^1", "probe": "^1"})

@@ -155,7 +155,7 @@ func (a *app) upgrade(ctx context.Context, s store, given string, dry, noWait bo
 	if a.output == "text" {
 		upgradeTable(plainWriter{a.out}, given, upgrades)
 	}
-	var asked []string
+	var asked []modules.Upgrade
 	for _, u := range upgrades {
 		if u.Stays != "" {
 			continue
@@ -163,7 +163,7 @@ func (a *app) upgrade(ctx context.Context, s store, given string, dry, noWait bo
 		if err := s.rebuild(ctx, u.Build, m.revisions[u.Build], m.builds[u.Build]); err != nil {
 			return err
 		}
-		asked = append(asked, u.Build)
+		asked = append(asked, u)
 	}
 	if noWait || len(asked) == 0 {
 		return nil
@@ -203,30 +203,42 @@ func (s store) rebuild(ctx context.Context, id string, revision int64, b cluster
 	return nil
 }
 
-// rebuilt waits until builds have ended and the functions have what came of them.
-func (a *app) rebuilt(ctx context.Context, s store, asked []string, timeout time.Duration) error {
-	said := map[string]string{}
-	v, ok := s.wait(ctx, timeout, func(v *view) bool {
+// rebuilt waits until builds have ended and their functions have what came of them.
+func (a *app) rebuilt(ctx context.Context, s store, asked []modules.Upgrade, timeout time.Duration) error {
+	said, failed := map[string]string{}, error(nil)
+	_, ok := s.wait(ctx, timeout, func(v *view) bool {
 		over := true
-		for _, id := range asked {
-			b, _ := get[cluster.Build](v, cluster.BuildKey(id))
-			if words := b.State + " " + buildStep(b); said[id] != words {
-				said[id] = words
-				a.note("  build %.8s (%s): %s", id, wantedText(b.Want), strings.TrimSpace(words))
+		for _, u := range asked {
+			b, _ := get[cluster.Build](v, cluster.BuildKey(u.Build))
+			if words := strings.TrimSpace(b.State + " " + buildStep(b)); said[u.Build] != words {
+				said[u.Build] = words
+				a.note("  build %.8s (%s): %s", u.Build, wantedText(b.Want), words)
 			}
-			over = over && (b.State == cluster.BuildAvailable || b.State == cluster.BuildFailed)
+			if b.State == cluster.BuildFailed {
+				failed = fail(exitLate, "bulkhead modules builds "+u.Build[:8]+" has its log; functions keep what they have", "build %.8s failed: %s", u.Build, b.Error)
+			}
+			over = over && b.State == cluster.BuildAvailable && have(v, u.Functions, b.Set)
 		}
-		return over
-	}, cluster.BuildsPrefix)
+		return over || failed != nil
+	}, cluster.BuildsPrefix, cluster.FunctionsPrefix)
 	if !ok {
 		return fail(exitLate, "bulkhead modules builds shows how far it is", "not all is built within %s", timeout)
 	}
-	for _, id := range asked {
-		if b, _ := get[cluster.Build](v, cluster.BuildKey(id)); b.State == cluster.BuildFailed {
-			return fail(exitLate, "bulkhead modules builds "+id[:8]+" has its log; functions keep what they have", "build %.8s failed: %s", id, b.Error)
-		}
+	if failed != nil {
+		return failed
 	}
 	return a.say(map[string]any{"built": asked}, func(w io.Writer) {
-		fmt.Fprintf(w, "%d sets are built; functions get them now\n", len(asked))
+		fmt.Fprintf(w, "built anew: %d sets; their functions have them\n", len(asked))
 	})
+}
+
+// have reports whether functions have a set, those that are there still.
+func have(v *view, functions []string, set string) bool {
+	for _, name := range functions {
+		f, there := get[cluster.Function](v, cluster.FunctionsPrefix+name)
+		if there && (f.Modules == nil || f.Modules.Set != set) {
+			return false
+		}
+	}
+	return true
 }

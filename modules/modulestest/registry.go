@@ -1,4 +1,6 @@
-package modules
+// Package modulestest runs registries of npm packages inside tests, which the real
+// npm talks to.
+package modulestest
 
 import (
 	"archive/tar"
@@ -12,36 +14,19 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// testCache has what tests fetch: once, and where npm's user can read it.
-func testCache(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs("../.cache/tools")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func testTools(t *testing.T) tools {
-	t.Helper()
-	tools, err := openTools(t.Context(), testCache(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tools
-}
-
-// registry is a registry of the test's own, which npm is made to use.
-type registry struct {
+// Registry is a registry of the test's own, which npm is made to use.
+type Registry struct {
 	*httptest.Server
 	mu       sync.Mutex
 	packages map[string]map[string]published // by name and version
-	asked    []string                        // paths
+	latest   map[string]string               // by name: what was published last
+	asked    []string                        // paths that it was asked for
 }
 
 // published is a version of a package.
@@ -51,10 +36,10 @@ type published struct {
 	sum      string // that the registry says it has
 }
 
-// newRegistry starts a registry and has npm use it, with no configuration but that.
-func newRegistry(t *testing.T) *registry {
+// New starts a registry and has npm use it, with no configuration but that.
+func New(t testing.TB) *Registry {
 	t.Helper()
-	r := &registry{packages: map[string]map[string]published{}}
+	r := &Registry{packages: map[string]map[string]published{}, latest: map[string]string{}}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	t.Setenv("npm_config_registry", r.URL+"/")
@@ -63,8 +48,8 @@ func newRegistry(t *testing.T) *registry {
 	return r
 }
 
-// publish adds a version; files are what is in it besides package.json.
-func (r *registry) publish(name, version string, manifest map[string]any, files map[string]string) {
+// Publish adds a version; files are what is in it besides package.json.
+func (r *Registry) Publish(name, version string, manifest map[string]any, files map[string]string) {
 	m := map[string]any{"name": name, "version": version, "main": "index.js"}
 	for k, v := range manifest {
 		m[k] = v
@@ -80,11 +65,11 @@ func (r *registry) publish(name, version string, manifest map[string]any, files 
 	if r.packages[name] == nil {
 		r.packages[name] = map[string]published{}
 	}
-	r.packages[name][version] = published{m, tgz, sri(tgz)}
+	r.packages[name][version], r.latest[name] = published{m, tgz, sri(tgz)}, version
 }
 
-// tamper has the registry serve another tarball than it says.
-func (r *registry) tamper(name, version string) {
+// Tamper has the registry serve another tarball than it says.
+func (r *Registry) Tamper(name, version string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.packages[name][version]
@@ -115,7 +100,7 @@ func tarball(files map[string]string) []byte {
 }
 
 // ServeHTTP answers as a registry does: a package's document, or a tarball.
-func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, _ := url.PathUnescape(q.URL.EscapedPath())
@@ -129,7 +114,7 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, `{"error":"not found"}`, http.StatusNotFound)
 		return
 	}
-	all, latest := map[string]any{}, ""
+	all := map[string]any{}
 	for v, one := range r.packages[p] {
 		m := map[string]any{"dist": map[string]any{"tarball": r.URL + "/" + p + "/-/" + v + ".tgz", "integrity": one.sum}}
 		for k, value := range one.manifest {
@@ -139,21 +124,18 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 			m["hasInstallScript"] = true
 		}
 		all[v] = m
-		if latest == "" || Older(latest, v) {
-			latest = v
-		}
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"name": p, "dist-tags": map[string]string{"latest": latest}, "versions": all})
+	_ = json.NewEncoder(w).Encode(map[string]any{"name": p, "dist-tags": map[string]string{"latest": r.latest[p]}, "versions": all})
 }
 
-// was reports whether the registry was asked for anything that begins so.
-func (r *registry) was(asked string) bool {
+// Asked are the paths that the registry was asked for.
+func (r *Registry) Asked() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.asked {
-		if strings.HasPrefix(p, asked) {
-			return true
-		}
-	}
-	return false
+	return slices.Clone(r.asked)
+}
+
+// Was reports whether the registry was asked for anything that begins so.
+func (r *Registry) Was(asked string) bool {
+	return slices.ContainsFunc(r.Asked(), func(p string) bool { return strings.HasPrefix(p, asked) })
 }
