@@ -67,6 +67,9 @@ func (m *Maker) make(ctx context.Context, l List, want map[string]string, log io
 	if err := b.npm.run(ctx, "ci"); err != nil {
 		return made{}, err
 	}
+	if locked, err = b.installed(locked); err != nil {
+		return made{}, err
+	}
 	dir := b.npm.dir
 	if specs := scripted(locked); len(specs) > 0 {
 		step(fmt.Sprintf("running the install scripts of %d packages", len(specs)))
@@ -150,6 +153,29 @@ func (b build) locked() ([]cluster.Package, error) {
 		return nil, fmt.Errorf("cannot read npm's lock: %w", err)
 	}
 	return packages(data, here)
+}
+
+// installed are those of the packages that were checked which npm has installed:
+// optional ones may be missing, and nothing else may be there.
+func (b build) installed(checked []cluster.Package) (there []cluster.Package, err error) {
+	data, err := os.ReadFile(filepath.Join(b.npm.dir, "node_modules", ".package-lock.json"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what npm installed: %w", err)
+	}
+	var l lock
+	if err := json.Unmarshal(data, &l); err != nil {
+		return nil, fmt.Errorf("cannot read what npm installed: %w", err)
+	}
+	for _, p := range checked {
+		if got, ok := l.Packages[p.Path]; ok && got.Version == p.Version && got.Integrity == p.Integrity {
+			there = append(there, p)
+			delete(l.Packages, p.Path)
+		}
+	}
+	for at := range l.Packages {
+		return nil, fmt.Errorf("npm installed %s, which its lock does not have so: nothing of it is used", at)
+	}
+	return there, nil
 }
 
 // here is what sets are built for.

@@ -120,6 +120,7 @@ func TestModulesFromTheListToFunctionsAndBack(t *testing.T) {
 	s.Publish("outer", "1.2.0", map[string]any{"dependencies": map[string]string{"inner": "^1"}}, nil)
 	s.must(exitOK, []string{"acme/api", "is built anew", "built anew: 1 sets; their functions have them"}, "modules", "upgrade", "outer@1.2.0")
 	s.must(exitOK, []string{"1.2.0"}, "modules", "why", "outer")
+	s.must(exitOK, []string{"is built anew", "acme/api has 1.2.0 still: whatever wants it there, or the list, excludes 1.9.0"}, "modules", "upgrade", "outer@1.9.0")
 	s.must(exitOK, []string{"outer is off the list"}, "modules", "rm", "outer")
 	s.must(exitNotFound, nil, "modules", "rm", "outer")
 	s.must(exitInvalid, []string{"is no range of versions"}, "modules", "allow", "outer@latest")

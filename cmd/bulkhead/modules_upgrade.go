@@ -168,7 +168,19 @@ func (a *app) upgrade(ctx context.Context, s store, given string, dry, noWait bo
 	if noWait || len(asked) == 0 {
 		return nil
 	}
-	return a.rebuilt(ctx, s, asked, timeout)
+	if err := a.rebuilt(ctx, s, asked, timeout); err != nil {
+		return err
+	}
+	if m, err = s.modules(ctx); err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(modules.Upgrades(pkg, version, m.functions, m.defaults, m.sets), func(u modules.Upgrade) bool { return u.Stays != "" })
+	return a.say(map[string]any{"built": asked, "left": left}, func(w io.Writer) {
+		fmt.Fprintf(w, "built anew: %d sets; their functions have them\n", len(asked))
+		for _, u := range left {
+			fmt.Fprintf(w, "%s has %s still: whatever wants it there, or the list, excludes %s\n", strings.Join(u.Functions, ", "), strings.Join(u.From, ", "), version)
+		}
+	})
 }
 
 func upgradeTable(w io.Writer, given string, upgrades []modules.Upgrade) {
@@ -224,12 +236,7 @@ func (a *app) rebuilt(ctx context.Context, s store, asked []modules.Upgrade, tim
 	if !ok {
 		return fail(exitLate, "bulkhead modules builds shows how far it is", "not all is built within %s", timeout)
 	}
-	if failed != nil {
-		return failed
-	}
-	return a.say(map[string]any{"built": asked}, func(w io.Writer) {
-		fmt.Fprintf(w, "built anew: %d sets; their functions have them\n", len(asked))
-	})
+	return failed
 }
 
 // have reports whether functions have a set, those that are there still.
