@@ -76,7 +76,7 @@ func TestInstallScriptsRunWithoutNetworkAndNativeCodeLoads(t *testing.T) {
 		t.Errorf("in the image, native code answers %s", out)
 	}
 	_, log, err = build1(t, m, l, map[string]string{"fails": "^1"})
-	if err == nil || !strings.Contains(err.Error(), "the install script of fails@1.0.0 failed (exit code 1)") || !strings.Contains(log.String(), "the compiler is sad") {
+	if err == nil || !strings.Contains(err.Error(), "the install script of fails@1.0.0 failed (exit code 3)") || !strings.Contains(log.String(), "the compiler is sad") {
 		t.Errorf("a script that fails: %v\n%s", err, log)
 	}
 }
@@ -98,10 +98,13 @@ func require(t *testing.T, files map[string]string, pkg string) string {
 		}
 	}
 	image := testImage(t)
-	out, err := exec.Command("docker", "run", "--rm", "--network=none", "--read-only", "--user=65534:65534", "-v", dir+":/modules:ro", "--entrypoint=/usr/bin/node", image,
-		"--permission", "--allow-fs-read=/modules", "--allow-addons", "-e", `console.log(require('/modules/node_modules/`+pkg+`').answer)`).CombinedOutput()
+	var said tail
+	run := exec.Command("docker", "run", "--rm", "--network=none", "--read-only", "--user=65534:65534", "-v", dir+":/modules:ro", "--entrypoint=/usr/bin/node", image,
+		"--permission", "--allow-fs-read=/modules", "--allow-addons", "-e", `console.log(require('/modules/node_modules/`+pkg+`').answer)`)
+	run.Stderr = &said
+	out, err := run.Output()
 	if err != nil {
-		t.Fatalf("cannot run the image: %v\n%s", err, out)
+		t.Fatalf("cannot run the image: %v\n%s", err, &said)
 	}
 	return strings.TrimSpace(string(out))
 }
