@@ -66,6 +66,9 @@ func BuildKey(want string) string { return BuildsPrefix + want }
 // SetKey is what is in a set.
 func SetKey(set string) string { return SetsPrefix + set }
 
+// BuilderElection is below what builders campaign for whose turn it is.
+const BuilderElection = BuildersPrefix + "turn"
+
 // TenantKey is where an operator writes a tenant's spec.
 func TenantKey(tenant string) string { return TenantsPrefix + tenant }
 

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -79,7 +77,7 @@ func campaign(ctx context.Context, cli *clientv3.Client, o Options) error {
 		case <-stop:
 		}
 	}()
-	election := concurrency.NewElection(session, cluster.BuildersPrefix+"turn")
+	election := concurrency.NewElection(session, cluster.BuilderElection)
 	if err := election.Campaign(ctx, o.Name); err != nil {
 		return fmt.Errorf("cannot campaign: %w", errors.Join(err, context.Cause(ctx)))
 	}
@@ -109,7 +107,9 @@ type report struct {
 // run follows what is wanted, writes what follows from it, and builds one set at a
 // time.
 func (b *builder) run(ctx context.Context) error {
-	b.sweep()
+	if err := b.o.Maker.sweep(ctx); err != nil {
+		b.o.Log.Warn("cannot remove what a builder left", "error", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	batches := etcd.Follow(ctx, b.cli, followed...)
 	reports, building := make(chan report), false
@@ -144,16 +144,6 @@ func (b *builder) run(ctx context.Context) error {
 				return err
 			}
 			go b.build(ctx, id, want, list, reports)
-		}
-	}
-}
-
-// sweep removes what builders before this one left under way.
-func (b *builder) sweep() {
-	left, _ := filepath.Glob(filepath.Join(b.o.Maker.State, "builder", "build-*"))
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			b.o.Log.Warn("cannot remove what a builder left", "error", err)
 		}
 	}
 }

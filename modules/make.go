@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
 	"bulkhead/cluster"
@@ -29,6 +31,22 @@ type Maker struct {
 func (m *Maker) Prepare(ctx context.Context) error {
 	_, err := openTools(ctx, m.tools())
 	return err
+}
+
+// sweep removes what a builder that was killed left of a build under way.
+func (m *Maker) sweep(ctx context.Context) error {
+	left, err := filepath.Glob(filepath.Join(m.State, "builder", "build-*"))
+	for _, dir := range left {
+		err = firstOf(err, os.RemoveAll(dir))
+	}
+	if m.Docker == nil {
+		return err
+	}
+	containers, failed := m.Docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", scriptsLabel+"="+m.State))})
+	for _, c := range containers {
+		err = firstOf(err, m.Docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+	}
+	return firstOf(err, failed)
 }
 
 func (m *Maker) tools() string { return cmp.Or(m.Tools, filepath.Join(m.State, "builder", "tools")) }
@@ -211,7 +229,7 @@ func (m *Maker) scripts(ctx context.Context, b build, specs []string, log io.Wri
 	if err := os.Mkdir(out, 0o755); err != nil {
 		return "", fmt.Errorf("cannot make room for what install scripts leave: %w", err)
 	}
-	if err := runScripts(ctx, m.Docker, b.npm.tools, image, b.npm.dir, out, specs, log); err != nil {
+	if err := runScripts(ctx, m.Docker, m.State, b.npm.tools, image, b.npm.dir, out, specs, log); err != nil {
 		return "", err
 	}
 	data, err := os.ReadFile(filepath.Join(b.npm.dir, "package-lock.json"))

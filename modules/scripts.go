@@ -23,7 +23,8 @@ const (
 	scriptsPids   = 512
 )
 
-// scriptsLabel is on every container that runs install scripts.
+// scriptsLabel is on every container that runs install scripts: whose, by his
+// state directory.
 const scriptsLabel = "io.bulkhead.builder"
 
 // script has the packages' own install scripts run, and sends what they left. All
@@ -32,11 +33,11 @@ const script = `cp -R /in/. /work && cd /work && node /npm/bin/npm-cli.js rebuil
 
 // scriptsConfig says in Docker's words how install scripts run: without network,
 // root, capabilities or anything to keep.
-func scriptsConfig(t tools, image, in string, specs []string) (*container.Config, *container.HostConfig) {
+func scriptsConfig(state string, t tools, image, in string, specs []string) (*container.Config, *container.HostConfig) {
 	pids, no := int64(scriptsPids), false
 	cfg := &container.Config{
 		Image: image, User: fmt.Sprintf("%d:%d", BuilderUID, BuilderUID), Hostname: "builder", NetworkDisabled: true,
-		AttachStdout: true, AttachStderr: true, Labels: map[string]string{scriptsLabel: "scripts"},
+		AttachStdout: true, AttachStderr: true, Labels: map[string]string{scriptsLabel: state},
 		Entrypoint: append([]string{"/bin/sh", "-c", script, "sh"}, specs...), Cmd: nil,
 		Env: []string{"PATH=/node/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "npm_config_nodedir=/node", "npm_config_cache=/tmp/npm", "npm_config_offline=true",
 			"npm_config_update_notifier=false", "npm_config_audit=false", "npm_config_fund=false", "npm_config_color=false", "JOBS=2"},
@@ -59,10 +60,10 @@ func scriptsConfig(t tools, image, in string, specs []string) (*container.Config
 
 // runScripts runs the install scripts of some packages of the set in the
 // directory in, and writes the set that comes of it to the directory out.
-func runScripts(ctx context.Context, docker *client.Client, t tools, image, in, out string, specs []string, log io.Writer) error {
+func runScripts(ctx context.Context, docker *client.Client, state string, t tools, image, in, out string, specs []string, log io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, scriptsWithin)
 	defer cancel()
-	cfg, host := scriptsConfig(t, image, in, specs)
+	cfg, host := scriptsConfig(state, t, image, in, specs)
 	made, err := docker.ContainerCreate(ctx, cfg, host, nil, nil, "")
 	if err != nil {
 		return fmt.Errorf("cannot make a container for install scripts: %w", err)

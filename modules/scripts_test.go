@@ -72,7 +72,7 @@ func TestInstallScriptsRunWithoutNetworkAndNativeCodeLoads(t *testing.T) {
 			t.Errorf("the archive has %s", name)
 		}
 	}
-	if out := require(t, files, "native"); out != "42" {
+	if out := inImage(t, files, `require("/modules/node_modules/native").answer`); out != "42" {
 		t.Errorf("in the image, native code answers %s", out)
 	}
 	_, log, err = build1(t, m, l, map[string]string{"fails": "^1"})
@@ -81,8 +81,35 @@ func TestInstallScriptsRunWithoutNetworkAndNativeCodeLoads(t *testing.T) {
 	}
 }
 
-// require loads a package of a set in the image that tenants' code runs in.
-func require(t *testing.T, files map[string]string, pkg string) string {
+// TestRealPackages builds what people use from the registry that npm is set up for:
+// plain and scoped ones, two versions of one, one that is only an ES module, one
+// with peers, one with a binary in it, and one that has to be compiled.
+func TestRealPackages(t *testing.T) {
+	docker, m := testDocker(t), testMaker(t)
+	m.Docker = docker
+	want := map[string]string{
+		"express": "^4.18", "lodash": "^4.17", "lodash@4.17.20": "4.17.20", "@sindresorhus/slugify": "^2", "react-dom": "^18", "react": "^18", "@node-rs/argon2": "^2", "bcrypt": "^5",
+	}
+	l := List{Packages: map[string]cluster.Allow{}}
+	for name, text := range want {
+		bare, _ := cluster.SplitModule(name)
+		l.Packages[bare] = cluster.Allow{Allow: append(l.Packages[bare].Allow, text), Scripts: bare == "bcrypt"}
+	}
+	got, log, err := build1(t, m, l, want)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	const use = `(() => { const r = n => require("/modules/node_modules/" + n), b = r("bcrypt"), a = r("@node-rs/argon2")
+return [typeof r("express"), r("lodash").VERSION > "4.17.20", r("lodash--4.17.20").VERSION, r("@sindresorhus/slugify").default("Old Town"),
+r("react-dom/server").renderToString(r("react").createElement("b")), b.compareSync("x", b.hashSync("x", 4)), a.verifySync(a.hashSync("x"), "x")].join(" ") })()`
+	if out := inImage(t, contents(t, m, got.name), use); out != "function true 4.17.20 old-town <b></b> true true" {
+		t.Errorf("in the image they say %s", out)
+	}
+}
+
+// inImage evaluates an expression in the image that tenants' code runs in, with a
+// set at /modules.
+func inImage(t *testing.T, files map[string]string, expression string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -100,7 +127,7 @@ func require(t *testing.T, files map[string]string, pkg string) string {
 	image := testImage(t)
 	var said tail
 	run := exec.Command("docker", "run", "--rm", "--network=none", "--read-only", "--user=65534:65534", "-v", dir+":/modules:ro", "--entrypoint=/usr/bin/node", image,
-		"--permission", "--allow-fs-read=/modules", "--allow-addons", "-e", `console.log(require('/modules/node_modules/`+pkg+`').answer)`)
+		"--permission", "--allow-fs-read=/modules", "--allow-addons", "-e", "console.log("+expression+")")
 	run.Stderr = &said
 	out, err := run.Output()
 	if err != nil {

@@ -65,7 +65,7 @@ func (a *app) built(ctx context.Context, s store, d deployment, want map[string]
 	}
 	key, build := cluster.FunctionKey(d.tenant, d.name), cluster.BuildKey(cluster.WantID(want))
 	said, failed := "", error(nil)
-	if r, err := s.Get(ctx, cluster.BuildersPrefix+"turn/", clientv3.WithPrefix(), clientv3.WithCountOnly()); err == nil && r.Count == 0 {
+	if r, err := s.Get(ctx, cluster.BuilderElection+"/", clientv3.WithPrefix(), clientv3.WithCountOnly()); err == nil && r.Count == 0 {
 		a.note("no builder runs: is there one (bulkhead builder)? waiting for its modules all the same")
 	}
 	_, ok := s.wait(ctx, d.buildTimeout, func(v *view) bool {
