@@ -54,6 +54,9 @@ func input(f cluster.Fleet, h cluster.FleetHost) Input {
 		}
 		names = append(names, "agent.crt", "agent.key", "proxy.crt", "proxy.key", "peer-ca.crt", "peer.crt", "peer.key")
 	}
+	if h.Is(cluster.RoleBuilder) {
+		names = append(names, "builder.crt", "builder.key")
+	}
 	for _, name := range names {
 		in.Keys = append(in.Keys, pki.File{Name: name, Data: []byte("-- " + name + " of " + h.Name + " --\n")})
 	}
@@ -274,7 +277,7 @@ func TestSystemdAcceptsRenderedUnits(t *testing.T) {
 // in tenths. The agent starts containers and mounts: it is root.
 func exposed(t *testing.T, path string) {
 	t.Helper()
-	threshold, ok := map[string]string{"bulkhead-etcd.service": "15", "bulkhead-scheduler.service": "15", "bulkhead-agent.service": "85"}[filepath.Base(path)]
+	threshold, ok := map[string]string{"bulkhead-etcd.service": "15", "bulkhead-scheduler.service": "15", "bulkhead-agent.service": "85", "bulkhead-builder.service": "50"}[filepath.Base(path)]
 	if !ok {
 		t.Fatalf("how exposed may %s be?", path)
 	}

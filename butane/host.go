@@ -100,6 +100,9 @@ func newHost(in Input) (*host, error) {
 	if err == nil && in.Host.Is(cluster.RoleHost) {
 		err = h.worker()
 	}
+	if err == nil && in.Host.Is(cluster.RoleBuilder) {
+		err = h.all(nil, "bulkhead-builder.service")
+	}
 	if err == nil {
 		err = h.updates()
 	}

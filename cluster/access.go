@@ -7,11 +7,13 @@ type Access struct {
 	Write  bool
 }
 
-// RootUser is the operator's user in etcd, and SchedulerUser that of every
-// scheduler. A user is the common name of a client certificate.
+// RootUser is the operator's user in etcd, SchedulerUser that of every scheduler,
+// and BuilderUser that of every builder. A user is the common name of a client
+// certificate.
 const (
 	RootUser      = "root"
 	SchedulerUser = "scheduler"
+	BuilderUser   = "builder"
 )
 
 // AgentUser is the user of a host's agent, and ProxyUser that of its proxy.
@@ -49,8 +51,19 @@ func SchedulerAccess() []Access {
 // write what is an operator's to say, and who he is. What machines there are and
 // who may do what is root's.
 func OperatorAccess(name string) []Access {
-	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(OperatorUser(name)), Write: true}, {Key: ModulePolicyKey, Write: true}}
-	for _, prefix := range []string{TenantsPrefix, AppliedPrefix, FunctionsPrefix, CordonsPrefix, DrainsPrefix, RolloutsPrefix, CyclesPrefix, AsksPrefix, RevocationsPrefix, ModulesPrefix} {
+	all := []Access{{Key: Root, Prefix: true}, {Key: ClaimKey(OperatorUser(name)), Write: true}}
+	for _, prefix := range []string{TenantsPrefix, AppliedPrefix, FunctionsPrefix, CordonsPrefix, DrainsPrefix, RolloutsPrefix, CyclesPrefix, AsksPrefix, RevocationsPrefix, ModulesPrefix, BuildsPrefix} {
+		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
+	}
+	return append(all, Access{Key: ModulePolicyKey, Write: true})
+}
+
+// BuilderAccess is what builders may do: read what is wanted and what is allowed,
+// and write what came of it. Functions hold code and secrets, so a builder is
+// trusted as a scheduler is.
+func BuilderAccess() []Access {
+	all := []Access{{Key: ModulePolicyKey}, {Key: ModulesPrefix, Prefix: true}, {Key: AppliedPrefix, Prefix: true}, {Key: ClaimKey(BuilderUser), Write: true}}
+	for _, prefix := range []string{FunctionsPrefix, BuildsPrefix, SetsPrefix, BuildersPrefix} {
 		all = append(all, Access{Key: prefix, Prefix: true, Write: true})
 	}
 	return all
@@ -81,7 +94,7 @@ func ProxyAccess() []Access {
 
 // Users are all users that a fleet's etcd has but root, and what each may do.
 func (f Fleet) Users() map[string][]Access {
-	users := map[string][]Access{SchedulerUser: SchedulerAccess()}
+	users := map[string][]Access{SchedulerUser: SchedulerAccess(), BuilderUser: BuilderAccess()}
 	for _, name := range f.Operators {
 		users[OperatorUser(name)] = OperatorAccess(name)
 	}

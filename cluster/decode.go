@@ -58,7 +58,7 @@ func (r *reader) spec(tenant string, root node, s *Spec) {
 		field{"resources", func(path string, n node) { r.resources(path, n, &s.Resources) }},
 		field{"limits", func(path string, n node) { r.limits(path, n, &s.Limits) }},
 		field{"sleep", func(path string, n node) { r.sleep(path, n, &s.Sleep) }},
-		field{"modules", r.texts(&s.Modules, r.module)},
+		field{"modules", r.texts(&s.Modules, r.wanted)},
 		field{"egress", func(path string, n node) { r.egress(path, n, &s.Egress) }},
 		field{"runtime", r.matching(&s.Runtime, runtimePattern.MatchString, `an OCI runtime as the hosts' engines name it, like "runsc"`)},
 		field{"database", func(path string, n node) { s.Database = &Database{}; r.database(path, n, s.Database) }},
@@ -86,9 +86,6 @@ func hasMember(n node, name string) bool {
 func (r *reader) unhonoured(s *Spec) {
 	if s.Database != nil {
 		r.warn("database", "is kept but not honoured yet: no database is made")
-	}
-	if len(s.Modules) > 0 {
-		r.warn("modules", "is kept but not honoured yet: code can require only what Node brings")
 	}
 }
 
@@ -213,14 +210,5 @@ var (
 func (r *reader) label(path, name, value string) {
 	if !labelPattern.MatchString(name) || !labelPattern.MatchString(value) {
 		r.wrong(path, "is no label", `want a name and a value of letters, digits, _ . / and -, like "zone": "a"`)
-	}
-}
-
-func (r *reader) module(path, name, version string) {
-	if len(name) > 214 || !modulePattern.MatchString(name) {
-		r.wrong(path, "is no npm package's name", `want one like "lodash" or "@scope/name"`)
-	}
-	if !versionPattern.MatchString(version) {
-		r.wrong(path, show(version)+"is no exact version", `want one like "4.17.21"`)
 	}
 }

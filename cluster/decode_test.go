@@ -56,7 +56,7 @@ func TestDecodeSpecFull(t *testing.T) {
 	if err := Invalid(problems); err != nil {
 		t.Fatal(err)
 	}
-	if w := Warnings(problems); len(w) != 2 {
+	if w := Warnings(problems); len(w) != 1 {
 		t.Errorf("warnings: %q", w)
 	}
 	if got.Replicas.Min != 2 || got.Resources.Tmp != 100e6 || got.Limits.Wall.String() != "2m" || got.Limits.Rate != 0.5 || got.Limits.Quota != (Quota{Minute: 600, Month: 1_000_000}) ||
@@ -97,8 +97,8 @@ func TestDecodeSpecProblems(t *testing.T) {
 		{"tmp counts as memory", spec(`"resources":{"tmp":"1GiB"}`), []string{"resources.tmp: 1GiB is more than memory, 128MiB, which it counts as; want tmp to be at most memory"}},
 		{"block beyond wall", spec(`"limits":{"wall":"1s","block":"2s"}`), []string{"limits.block: 2s is more than wall, 1s; want block to be at most wall"}},
 		{"a name that disagrees", spec(`"name":"bob"`), []string{`name: "bob" disagrees with the key, which is for acme; make them equal or leave it out`}},
-		{"a module without an exact version", spec(`"modules":{"lodash":"^4.0.0"}`),
-			[]string{`modules.lodash: is no exact version; want one like "4.17.21"`, "modules: is kept but not honoured yet: code can require only what Node brings"}},
+		{"a module under a name that says another version", spec(`"modules":{"lodash@4.17.21":"^4.0.0"}`),
+			[]string{`modules.lodash@4.17.21: is of another version; want 4.17.21, as its name says`}},
 		{"an odd label", spec(`"placement":{"labels":{"zone":""},"spread":" "}`),
 			[]string{`placement.labels.zone: is no label; want a name and a value of letters, digits, _ . / and -, like "zone": "a"`,
 				`placement.spread: is no label's name; want one like "zone"`}},

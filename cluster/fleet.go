@@ -30,7 +30,7 @@ type Fleet struct {
 type FleetHost struct {
 	Name    string            `json:"name"`
 	Address string            `json:"address"`          // IP address by which the others reach it
-	Roles   []string          `json:"roles"`            // of control (etcd and scheduler) and host (agent, proxy, tenants)
+	Roles   []string          `json:"roles"`            // of control (etcd and scheduler), host (agent, proxy, tenants) and, beside host, builder (of npm modules)
 	Labels  map[string]string `json:"labels,omitempty"` // for placement
 	Caps    FleetCaps         `json:"caps,omitzero"`    // most that tenants may use of it
 }
@@ -75,6 +75,7 @@ type FleetUpdate struct {
 const (
 	RoleControl = "control"
 	RoleHost    = "host"
+	RoleBuilder = "builder" // beside host: its agent hands out what is built
 )
 
 // DefaultFleet is a fleet with everything but its name, its hosts and where

@@ -110,9 +110,9 @@ func (r *reader) fleetHost(path string, n node, h *FleetHost) {
 	r.object(path, n,
 		field{"name", r.matching(&h.Name, func(s string) bool { return hostShape.matches(s) }, `a host's name, like "h1"`)},
 		field{"address", r.matching(&h.Address, isAddress, `an IP address, like "10.0.0.1"`)},
-		field{"roles", r.list(2, func(path string, n node) {
+		field{"roles", r.list(3, func(path string, n node) {
 			var role string
-			r.oneOf(&role, RoleControl, RoleHost)(path, n)
+			r.oneOf(&role, RoleControl, RoleHost, RoleBuilder)(path, n)
 			h.Roles = append(h.Roles, role)
 		})},
 		field{"labels", r.texts(&h.Labels, r.label)},
@@ -132,8 +132,11 @@ func (r *reader) fleetHost(path string, n node, h *FleetHost) {
 			r.wrong(join(path, name), "is missing", `want a host like {"name": "h1", "address": "10.0.0.1", "roles": ["control", "host"]}`)
 		}
 	}
-	if hasMember(n, "roles") && (len(h.Roles) == 0 || len(h.Roles) == 2 && h.Roles[0] == h.Roles[1]) {
+	if once := slices.Compact(slices.Sorted(slices.Values(h.Roles))); hasMember(n, "roles") && (len(once) == 0 || len(once) < len(h.Roles)) {
 		r.wrong(join(path, "roles"), "names no role, or one twice", "want control, host or both")
+	}
+	if h.Is(RoleBuilder) && !h.Is(RoleHost) {
+		r.wrong(join(path, "roles"), "has builder without host", "want host as well: its agent hands out what is built")
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	ModulesPrefix     = Root + "modules/"     // operator: Allow, by package
 	BuildsPrefix      = Root + "builds/"      // builder: Build
 	SetsPrefix        = Root + "sets/"        // builder: Set
+	BuildersPrefix    = Root + "builders/"    // builder: which of them builds
 	RolloutsPrefix    = Root + "rollouts/"    // operator: Rollout
 	CyclesPrefix      = Root + "cycles/"      // scheduler: Cycle
 	OrdersPrefix      = Root + "orders/"      // scheduler: Order
@@ -66,6 +67,9 @@ func BuildKey(want string) string { return BuildsPrefix + want }
 
 // SetKey is what is in a set.
 func SetKey(set string) string { return SetsPrefix + set }
+
+// BuilderElection is below what builders campaign for whose turn it is.
+const BuilderElection = BuildersPrefix + "turn"
 
 // TenantKey is where an operator writes a tenant's spec.
 func TenantKey(tenant string) string { return TenantsPrefix + tenant }

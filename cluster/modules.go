@@ -81,6 +81,7 @@ type Package struct {
 	Version   string `json:"version"`
 	Integrity string `json:"integrity"`         // SRI of its tarball
 	Scripts   bool   `json:"scripts,omitempty"` // it has install scripts
+	Way       string `json:"way,omitempty"`     // who depends on it, from one that is wanted on: express > body-parser
 }
 
 // WantID names what is wanted: equal wants have an equal one.
@@ -118,7 +119,7 @@ func (r *reader) wanted(path, name, version string) {
 	case exact != "" && !versionPattern.MatchString(exact):
 		r.wrong(path, "names no exact version", `want one like "lodash@4.17.21"`)
 	case exact != "" && version != exact:
-		r.wrong(path, "is "+show(version), "want "+exact+", as its name says")
+		r.wrong(path, "is of another version", "want "+exact+", as its name says")
 	case version == "" || len(version) > 256:
 		r.wrong(path, fmt.Sprintf("is a range of %d bytes", len(version)), `want one like "^4.18.0"`)
 	}

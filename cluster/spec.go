@@ -8,7 +8,7 @@ type Spec struct {
 	Resources Resources         `json:"resources,omitzero"` // what one instance may use
 	Limits    Limits            `json:"limits,omitzero"`    // what one request may do
 	Sleep     Sleep             `json:"sleep,omitzero"`     // when an idle instance gives up what it holds
-	Modules   map[string]string `json:"modules,omitempty"`  // npm package to exact version
+	Modules   map[string]string `json:"modules,omitempty"`  // npm packages and ranges that all functions want, as [FunctionModules.Want]
 	Egress    Egress            `json:"egress,omitzero"`    // where the code may connect to
 	Runtime   string            `json:"runtime,omitempty"`  // OCI runtime of its containers, as the hosts' engines name it; empty: theirs
 	Database  *Database         `json:"database,omitempty"` // a database of the tenant's own

@@ -24,6 +24,7 @@ const (
 	Agent      = "agent"
 	Proxy      = "proxy"
 	Peer       = "peer"
+	Builder    = "builder"
 )
 
 // Ring is the file of the keys that open secrets: package sealed. Hosts that run
@@ -90,6 +91,9 @@ func hostWants(h cluster.FleetHost) []wanted {
 		add(wanted{name: Proxy, authority: EtcdCA, common: cluster.ProxyUser(h.Name), usage: connects})
 		name := cluster.PeerName(h.Name)
 		add(wanted{name: Peer, authority: PeerCA, common: name, usage: both, dns: []string{name}})
+	}
+	if h.Is(cluster.RoleBuilder) {
+		add(wanted{name: Builder, authority: EtcdCA, common: cluster.BuilderUser, usage: connects})
 	}
 	return all
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -149,7 +151,7 @@ func (s store) applyInventory(ctx context.Context, fleet cluster.Fleet) (changed
 			groups, changed = append(groups, []etcd.Op{etcd.Put(key, value)}), append(changed, h.Name)
 		}
 	}
-	for key := range v.keys {
+	for _, key := range slices.Sorted(maps.Keys(v.keys)) {
 		if !want[key] {
 			groups, gone = append(groups, []etcd.Op{etcd.Delete(key)}), append(gone, strings.TrimPrefix(key, cluster.InventoryPrefix))
 		}

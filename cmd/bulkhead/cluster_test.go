@@ -44,7 +44,7 @@ func startMembers(t *testing.T) *members {
 	ports := freePorts(t, 3)
 	m.fleet.Listen.Etcd, m.fleet.Listen.EtcdPeers, m.fleet.Listen.EtcdHTTP = ports[0], ports[1], ports[2]
 	m.fleet.Operators = []string{"alice", "bob"}
-	for i, role := range [][]string{{"control", "host"}, {"host"}} {
+	for i, role := range [][]string{{"control", "host", "builder"}, {"host"}} {
 		m.fleet.Hosts = append(m.fleet.Hosts, cluster.FleetHost{
 			Name: fmt.Sprintf("h%d", i+1), Address: fmt.Sprintf("127.0.0.%d", i+11), Roles: role, Labels: map[string]string{"zone": "a"},
 		})
@@ -188,6 +188,7 @@ func fill(t *testing.T, root *clientv3.Client) {
 		cluster.TenantKey("acme"), cluster.AppliedKey("acme"), cluster.FunctionKey("acme", "f"), cluster.TenantStatusKey("acme"),
 		cluster.CordonKey("h9"), cluster.DrainKey("h9"), "/other/key", cluster.RolloutKey("r"), cluster.InventoryKey("h9"),
 		cluster.ClaimKey("operator-alice"), cluster.ClaimKey("operator-bob"), cluster.ClaimKey("root"), cluster.AuditHeadKey, cluster.AuditPageKey(1),
+		cluster.ModuleKey("lodash"), cluster.ModulePolicyKey, cluster.BuildKey("b"), cluster.SetKey("s"), cluster.BuildersPrefix + "turn/1", cluster.ClaimKey("builder"),
 	}
 	for _, h := range []string{"h1", "h2", "h11"} {
 		keys = append(keys, cluster.PlacementKey(h, "acme.0"), cluster.UnitKey(h, "bulkhead-acme-0.service"), cluster.ManifestKey(h, "acme"),
@@ -252,7 +253,7 @@ func denied(t *testing.T, err error) bool {
 func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 	m := startMembers(t)
 	said := m.apply()
-	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 operator-alice operator-bob proxy-h1 proxy-h2 scheduler") {
+	if !strings.Contains(said, "etcd checks access from now on") || !strings.Contains(said, "users added: agent-h1 agent-h2 builder operator-alice operator-bob proxy-h1 proxy-h2 scheduler") {
 		t.Errorf("the first apply said %q", said)
 	}
 	if said := m.apply(); said != fmt.Sprintf("cluster test is as %s says\n", m.file("cluster.yaml")) {
@@ -272,6 +273,10 @@ func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 			"/bulkhead/manifests/h1/acme", "/bulkhead/orders/h1", "/bulkhead/placements/h1/acme.0", "/bulkhead/reports/h1", "/bulkhead/units/h1/bulkhead-acme-0.service",
 		}, ownSays},
 		{"hosts/h1/proxy", append(slices.Clone(instances), routes...), nil},
+		{"hosts/h1/builder", []string{
+			"/bulkhead/applied/acme", "/bulkhead/builders/turn/1", "/bulkhead/builds/b", "/bulkhead/claims/builder", "/bulkhead/functions/acme/f", "/bulkhead/modulepolicy",
+			"/bulkhead/modules/lodash", "/bulkhead/sets/s",
+		}, []string{"/bulkhead/builders/turn/1", "/bulkhead/builds/b", "/bulkhead/claims/builder", "/bulkhead/functions/acme/f", "/bulkhead/sets/s"}},
 	} {
 		cli := m.as(c.certificate)
 		if got := readable(t, root, cli); !slices.Equal(got, c.reads) {
@@ -282,20 +287,20 @@ func TestClusterApplyGivesEachUserWhatItNeedsAndNoMore(t *testing.T) {
 		}
 	}
 	alice := writable(t, root, m.as("operators/alice"))
-	for _, key := range []string{cluster.TenantKey("acme"), cluster.FunctionKey("acme", "f"), cluster.CordonKey("h9"), cluster.DrainKey("h9"), cluster.RolloutKey("r"), cluster.ClaimKey("operator-alice")} {
+	for _, key := range []string{cluster.TenantKey("acme"), cluster.FunctionKey("acme", "f"), cluster.CordonKey("h9"), cluster.DrainKey("h9"), cluster.RolloutKey("r"), cluster.ClaimKey("operator-alice"), cluster.ModuleKey("lodash"), cluster.ModulePolicyKey, cluster.BuildKey("b")} {
 		if !slices.Contains(alice, key) {
 			t.Errorf("an operator may not write %s", key)
 		}
 	}
 	for _, key := range alice {
 		if strings.HasPrefix(key, cluster.ClaimsPrefix) && key != cluster.ClaimKey("operator-alice") || strings.HasPrefix(key, cluster.AuditPrefix) ||
-			strings.HasPrefix(key, cluster.PlacementsPrefix) || strings.HasPrefix(key, cluster.InventoryPrefix) {
+			strings.HasPrefix(key, cluster.PlacementsPrefix) || strings.HasPrefix(key, cluster.InventoryPrefix) || strings.HasPrefix(key, cluster.SetsPrefix) {
 			t.Errorf("an operator may write %s", key)
 		}
 	}
 	scheduler := m.as("hosts/h1/scheduler")
 	for _, key := range writable(t, root, scheduler) {
-		for _, others := range []string{cluster.SealingPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, cluster.ClaimsPrefix, "/other/"} {
+		for _, others := range []string{cluster.SealingPrefix, cluster.InventoryPrefix, cluster.HostsPrefix, cluster.InstancesPrefix, cluster.LoadsPrefix, cluster.ClaimsPrefix, cluster.ModulesPrefix, cluster.BuildsPrefix, cluster.SetsPrefix, cluster.BuildersPrefix, "/other/"} {
 			if strings.HasPrefix(key, others) {
 				t.Errorf("a scheduler may write %s", key)
 			}
@@ -492,7 +497,7 @@ func (m *members) removal(t *testing.T) {
 	m.fleet.Hosts = m.fleet.Hosts[:1]
 	m.write()
 	said := m.apply()
-	for _, want := range []string{"inventory removed of h2", "users removed: agent-h2 proxy-h2"} {
+	for _, want := range []string{"inventory removed of h2 h9", "users removed: agent-h2 proxy-h2"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("apply said %q, want %q", said, want)
 		}

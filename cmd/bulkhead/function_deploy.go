@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/cluster"
+	"bulkhead/modules"
 )
 
 // deployment is what `function deploy` was asked for.
@@ -21,8 +22,11 @@ type deployment struct {
 	tenant, name, file string
 	secrets, meta      []string
 	limits             []string
+	modules            []string // npm packages and ranges
+	readPackage        bool     // the package.json beside the file counts
 	noWait             bool
 	timeout            time.Duration
+	buildTimeout       time.Duration
 }
 
 func newFunctionDeploy(a *app) *cobra.Command {
@@ -32,13 +36,19 @@ func newFunctionDeploy(a *app) *cobra.Command {
 		Short: "Deploy a function, or a new version of one",
 		Long: `Write a function's code and wait until every instance of its tenant serves it;
 "-" reads the code from standard input. The file's ending tells the language:
-.js, .cjs, .mjs or .ts. A deployment replaces code, metadata, secrets and limits.
+.js, .cjs, .mjs or .ts. A deployment replaces code, metadata, secrets, limits and
+modules.
+
+The npm modules that it may require are the dependencies of the package.json
+beside the file, those of --module, and require('lodash@4.17.21') in the code.
+They are built once; until they are, the function's last version goes on.
 
 A secret's value that begins with @ is read from that file, so that it appears
 neither in the shell's history nor in the list of processes.`,
 		Example: `  bulkhead function deploy acme hello hello.js
   bulkhead function deploy acme hello hello.ts --secret API_KEY=@api.key --meta owner=web
   bulkhead function deploy acme hello hello.js --limit wall=5s --limit block=200ms
+  bulkhead function deploy acme api api.js --module express@^4.18 --module zod
   echo 'module.exports = cb => cb(null, "hi")' | bulkhead function deploy acme hi -`,
 		Args:              cobra.ExactArgs(3),
 		ValidArgsFunction: a.completeFunctions,
@@ -50,9 +60,12 @@ neither in the shell's history nor in the list of processes.`,
 	f := c.Flags()
 	f.StringArrayVar(&d.secrets, "secret", nil, "name=value or name=@file; may be repeated")
 	f.StringArrayVar(&d.meta, "meta", nil, "name=value; may be repeated")
+	f.StringArrayVar(&d.modules, "module", nil, "npm package that it may require, as name@range or name; may be repeated")
+	f.BoolVar(&d.readPackage, "package-json", true, "take the dependencies of the package.json beside the file")
 	addLimitFlag(c, &d.limits, functionLimits)
 	f.BoolVar(&d.noWait, "no-wait", false, "don't wait until it is live")
 	f.DurationVar(&d.timeout, "timeout", 15*time.Second, "how long to wait")
+	f.DurationVar(&d.buildTimeout, "build-timeout", defaultBuildTimeout, "how long to wait for its npm modules, before that")
 	return c
 }
 
@@ -75,6 +88,13 @@ func (a *app) deploy(ctx context.Context, d deployment) error {
 	}
 	result, revision, err := a.writeFunction(ctx, s, d.tenant, d.name, f)
 	if err != nil {
+		return err
+	}
+	want := map[string]string(nil)
+	if f.Modules != nil {
+		want = modules.Wants(spec.Modules, f.Modules.Want)
+	}
+	if revision, err = a.built(ctx, s, d, want, revision); err != nil {
 		return err
 	}
 	started := time.Now()
@@ -109,6 +129,13 @@ func (a *app) function(d deployment) (cluster.Function, error) {
 	}
 	if f.Limits, err = lowerLimits(d.limits, functionLimits); err != nil {
 		return f, err
+	}
+	want, err := d.want(f.Code, f.Meta)
+	if err != nil {
+		return f, err
+	}
+	if want != nil {
+		f.Modules = &cluster.FunctionModules{Want: want}
 	}
 	data, err := json.Marshal(f)
 	if err != nil {
@@ -165,7 +192,7 @@ func (a *app) writeFunction(ctx context.Context, s store, tenant, name string, f
 		if open, err := a.openFunction(sealing, tenant, name, was); err == nil {
 			was = open
 		}
-		if cluster.Invalid(problems) == nil && was.Digest() == f.Digest() && !plain {
+		if cluster.Invalid(problems) == nil && unbuilt(was).Digest() == f.Digest() && was.Waits() == "" && !plain {
 			return "unchanged", revision, nil
 		}
 	}

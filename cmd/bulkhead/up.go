@@ -28,10 +28,10 @@ func newUp(a *app) *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Run a whole cluster on this machine: etcd, scheduler, agent and proxy",
-		Long: `up runs embedded etcd, a scheduler and the agent in this process, and has the
-agent start the proxy as a unit of its own: by systemd where it is PID 1, else
-by the agent's supervisor. It needs root and a running Docker Engine, and serves
+		Short: "Run a whole cluster on this machine: etcd, scheduler, builder, agent and proxy",
+		Long: `up runs embedded etcd, a scheduler, a builder of npm modules and the agent in
+this process, and has the agent start the proxy as a unit of its own: by systemd
+where it is PID 1, else by the agent's supervisor. It needs root and a running Docker Engine, and serves
 until it is interrupted; tenants go on meanwhile and are taken over by the next
 "bulkhead up". "bulkhead down" ends everything.`,
 		Example: `  bulkhead up

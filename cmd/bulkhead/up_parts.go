@@ -15,7 +15,10 @@ import (
 	"bulkhead/agent/docker"
 	"bulkhead/agent/orders"
 	"bulkhead/cluster"
+	"bulkhead/internal/audit"
+	"bulkhead/internal/etcd"
 	"bulkhead/internal/sealed"
+	"bulkhead/modules"
 	"bulkhead/scheduler"
 	"bulkhead/units"
 )
@@ -86,6 +89,7 @@ func runParts(ctx context.Context, p parts) error {
 		})
 	})
 	part("agent", func() error { return ag.Run(ctx) })
+	part("builder", func() error { return p.build(ctx) })
 	for _, ready := range []<-chan struct{}{led, ag.Ready()} {
 		select {
 		case <-ready:
@@ -108,4 +112,19 @@ func runParts(ctx context.Context, p parts) error {
 	}
 	p.log.Info("leaving; instances and proxy go on")
 	return nil
+}
+
+// build runs the builder, which writes as its own user.
+func (p parts) build(ctx context.Context) error {
+	maker, err := newMaker(p.state, "")
+	if err != nil {
+		return err
+	}
+	cli, err := etcd.Open(etcd.Config{Endpoints: p.etcd.Endpoints()})
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	cli.KV = audit.Claiming(cli.KV, cluster.BuilderUser, audit.Claim{Says: "builder@" + p.host.Name})
+	return modules.Run(ctx, cli, modules.Options{Name: p.host.Name, Maker: maker, Log: p.log.With("part", "builder")})
 }

@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 var verbs = []func(*app) *cobra.Command{
 	newTenant,
 	newFunction,
+	newModules,
 	newToken,
 	newInvoke,
 	newRun,
@@ -20,6 +21,7 @@ var verbs = []func(*app) *cobra.Command{
 	newProxy,
 	newEtcd,
 	newScheduler,
+	newBuilder,
 	newAgent,
 	newEnded,
 	newCluster,

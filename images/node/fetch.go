@@ -48,24 +48,41 @@ func Fetch(ctx context.Context, cache string, progress io.Writer) (string, error
 	p := pinned()
 	step := stepper(progress)
 	binary := filepath.Join(cache, "node-"+p.version)
-	tarball := filepath.Join(cache, fmt.Sprintf("%s-%s.tgz", nodePackage, p.version))
 	if unpackedFrom(binary) == p.integrity {
 		return binary, nil
 	}
-	if verify(tarball, p.integrity) != nil {
-		if err := npmPack(ctx, cache, nodePackage+"@"+p.version); err != nil {
-			return "", err
-		}
-		step("Node %s fetched", p.version)
-	}
-	if err := verify(tarball, p.integrity); err != nil {
+	tarball, err := FetchPackage(ctx, cache, nodePackage, p.version, p.integrity)
+	if err != nil {
 		return "", err
 	}
+	step("Node %s fetched", p.version)
 	if err := unpack(tarball, binary); err != nil {
 		return "", err
 	}
 	step("Node %s verified and unpacked", p.version)
 	return binary, os.WriteFile(binary+".from", []byte(p.integrity), 0o644)
+}
+
+// Version is the version of the image's Node.
+func Version() string { return pinned().version }
+
+// FetchTarball is [Fetch] for the whole package, headers and all: the path of its
+// tarball, verified.
+func FetchTarball(ctx context.Context, cache string) (string, error) {
+	p := pinned()
+	return FetchPackage(ctx, cache, nodePackage, p.version, p.integrity)
+}
+
+// FetchPackage returns the path of an npm package's tarball in cache, which it
+// gets with the npm client if it is not there. Its digest is the one given.
+func FetchPackage(ctx context.Context, cache, name, version, integrity string) (string, error) {
+	tarball := filepath.Join(cache, fmt.Sprintf("%s-%s.tgz", name, version))
+	if verify(tarball, integrity) != nil {
+		if err := npmPack(ctx, cache, name+"@"+version); err != nil {
+			return "", err
+		}
+	}
+	return tarball, verify(tarball, integrity)
 }
 
 // unpackedFrom tells which tarball a binary in the cache came from.
@@ -81,7 +98,7 @@ func unpackedFrom(binary string) string {
 func npmPack(ctx context.Context, dir, spec string) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return fmt.Errorf("cannot fetch Node: npm is not installed (Debian and Ubuntu: apt-get install npm): %w", err)
+		return fmt.Errorf("cannot fetch %s: npm is not installed (Debian and Ubuntu: apt-get install npm): %w", spec, err)
 	}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, npm, "pack", "--silent", spec)

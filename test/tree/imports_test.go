@@ -13,6 +13,10 @@ var rules = []struct{ pkg, never, why string }{
 	{"bulkhead/cluster", "bulkhead/", "cluster is imported by all and imports none of ours"},
 	{"bulkhead/scheduler", "bulkhead/agent", "scheduler and agent meet only in etcd"},
 	{"bulkhead/agent", "bulkhead/scheduler", "scheduler and agent meet only in etcd"},
+	{"bulkhead/modules", "bulkhead/agent", "a builder and agents meet only in etcd"},
+	{"bulkhead/modules", "bulkhead/scheduler", "a builder and schedulers meet only in etcd"},
+	{"bulkhead/agent", "bulkhead/modules", "hosts' agents name no sets: they are not trusted to"},
+	{"bulkhead/scheduler", "bulkhead/modules", "a builder and schedulers meet only in etcd"},
 	{"bulkhead/runner", "go.etcd.io/", "a runner knows no etcd"},
 	{"bulkhead/runner", "github.com/docker/", "a runner knows no Docker"},
 	{"bulkhead/cmd/bulkhead-runner", "go.etcd.io/", "a runner knows no etcd"},
@@ -25,6 +29,7 @@ var rules = []struct{ pkg, never, why string }{
 	{"bulkhead/units", "bulkhead/internal/", "units are rendered by pure functions"},
 	{"bulkhead/internal/", "bulkhead/agent", "plumbing knows nothing of what stands on it"},
 	{"bulkhead/internal/", "bulkhead/scheduler", "plumbing knows nothing of what stands on it"},
+	{"bulkhead/internal/", "bulkhead/modules", "plumbing knows nothing of what stands on it"},
 	{"bulkhead/internal/", "bulkhead/proxy", "plumbing knows nothing of what stands on it"},
 }
 
