@@ -237,7 +237,7 @@ func (b *builder) writeSet(ctx context.Context, c change) error {
 // begin says that a build has begun.
 func (b *builder) begin(ctx context.Context, id string) error {
 	record := b.model.builds[id]
-	record.State, record.By, record.Error, record.Log, record.Since = cluster.BuildRunning, b.o.Name, "", "", now()
+	record.State, record.By, record.Error, record.Log, record.Since, record.Seen = cluster.BuildRunning, b.o.Name, "", "", now(), b.model.seen
 	return b.put(ctx, cluster.BuildKey(id), b.model.rebuilt[id], record)
 }
 
