@@ -54,6 +54,9 @@ type Build struct {
 	Log   string            `json:"log,omitempty"`   // the end of what npm said, at most 64 KiB
 	By    string            `json:"by,omitempty"`    // the builder's host
 	Since time.Time         `json:"since"`
+	// Seen is etcd's revision that the builder went by: of the list, and of who
+	// wants it.
+	Seen int64 `json:"seen,omitempty"`
 }
 
 // States of a [Build].

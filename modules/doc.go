@@ -17,6 +17,7 @@
 //	tree.go       what may be in a set, archive.go its deterministic archive
 //	make.go       a build, step by step
 //	model.go      what the builder knows; plan.go, pure, what it is to do
-//	builder.go    the loop
+//	turn.go       one of several builders builds; builder.go, its loop
+//	want.go       where wants are found
 //	reach.go      who has a package, and by which way
 package modules

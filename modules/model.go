@@ -38,13 +38,14 @@ type model struct {
 	rebuilt   map[string]int64         // revision of each build's key
 	sets      map[string]cluster.Set
 	wrong     map[string]string // by key: why what stands there is not taken; the last good one holds
-	again     map[string]bool   // wants of which a failed build is to be tried again
+	seen      int64             // etcd's revision up to which the watch has come
+	changed   int64             // revision at which the list was changed last
 }
 
 func newModel() *model {
 	return &model{
 		functions: map[string]function{}, defaults: map[string]map[string]string{}, list: List{Packages: map[string]cluster.Allow{}},
-		builds: map[string]cluster.Build{}, rebuilt: map[string]int64{}, sets: map[string]cluster.Set{}, wrong: map[string]string{}, again: map[string]bool{},
+		builds: map[string]cluster.Build{}, rebuilt: map[string]int64{}, sets: map[string]cluster.Set{}, wrong: map[string]string{},
 	}
 }
 
@@ -56,6 +57,7 @@ func (m *model) take(b etcd.Batch) {
 	for _, e := range b.Events {
 		m.see(e, b.Snapshot)
 	}
+	m.seen = b.Revision
 }
 
 // forget drops what is not in a snapshot. What the list said of a package that a
@@ -67,7 +69,13 @@ func (m *model) forget(b etcd.Batch) {
 	}
 	maps.DeleteFunc(m.functions, func(key string, _ function) bool { return !there[key] })
 	maps.DeleteFunc(m.defaults, func(t string, _ map[string]string) bool { return !there[cluster.AppliedKey(t)] })
-	maps.DeleteFunc(m.list.Packages, func(p string, _ cluster.Allow) bool { return !there[cluster.ModuleKey(p)] })
+	maps.DeleteFunc(m.list.Packages, func(p string, _ cluster.Allow) bool {
+		gone := !there[cluster.ModuleKey(p)]
+		if gone {
+			m.changed = b.Revision
+		}
+		return gone
+	})
 	maps.DeleteFunc(m.builds, func(w string, _ cluster.Build) bool { return !there[cluster.BuildKey(w)] })
 	maps.DeleteFunc(m.sets, func(s string, _ cluster.Set) bool { return !there[cluster.SetKey(s)] })
 	maps.DeleteFunc(m.wrong, func(key, _ string) bool { return !there[key] })
@@ -117,8 +125,7 @@ func (m *model) seePolicy(e etcd.Event) {
 		p, problems = cluster.DecodeModulePolicy(e.Value)
 	}
 	if m.good(e.Key, cluster.Invalid(problems)) {
-		m.list.Policy = p
-		m.retry()
+		m.list.Policy, m.changed = p, max(m.changed, e.Revision)
 	}
 }
 
@@ -128,13 +135,12 @@ func (m *model) seePackage(pkg string, e etcd.Event) {
 	if e.Deleted {
 		delete(m.wrong, e.Key)
 		delete(m.list.Packages, pkg)
-		m.retry()
+		m.changed = max(m.changed, e.Revision)
 		return
 	}
 	a, err := ReadAllow(pkg, e.Value)
 	if m.good(e.Key, err) {
-		m.list.Packages[pkg] = a
-		m.retry()
+		m.list.Packages[pkg], m.changed = a, max(m.changed, e.Revision)
 	}
 }
 
@@ -161,15 +167,6 @@ func (m *model) good(key string, err error) bool {
 	return err == nil
 }
 
-// retry has all that failed tried again: the list has changed.
-func (m *model) retry() {
-	for want, b := range m.builds {
-		if b.State == cluster.BuildFailed {
-			m.again[want] = true
-		}
-	}
-}
-
 func (m *model) seeFunction(e etcd.Event, listed bool) {
 	if e.Deleted {
 		delete(m.functions, e.Key)
@@ -182,10 +179,6 @@ func (m *model) seeFunction(e etcd.Event, listed bool) {
 		return
 	}
 	m.read(e.Key, e.Value, e.Revision)
-	// Whoever deploys anew wants it tried anew.
-	if want := m.wants(e.Key); m.builds[cluster.WantID(want)].State == cluster.BuildFailed && m.functions[e.Key].set == "" {
-		m.again[cluster.WantID(want)] = true
-	}
 }
 
 // read takes a function's value.

@@ -29,7 +29,7 @@ type change struct {
 //     from now on. Those that have it keep it.
 //   - A function whose set is not what was built of its want gets that.
 func (m *model) plan(now time.Time) (changes []change) {
-	wanted := map[string]map[string]string{} // by want's ID
+	wanted, asked := map[string]map[string]string{}, map[string]int64{} // by want's ID; revision at which one without a set was written last
 	for _, key := range slices.Sorted(maps.Keys(m.functions)) {
 		want := m.wants(key)
 		f := m.functions[key]
@@ -41,28 +41,31 @@ func (m *model) plan(now time.Time) (changes []change) {
 		}
 		id := cluster.WantID(want)
 		wanted[id] = want
+		if f.set == "" {
+			asked[id] = max(asked[id], f.revision)
+		}
 		if b := m.builds[id]; b.State == cluster.BuildAvailable && b.Set != f.set && m.sets[b.Set].Packages != nil && m.refused(b) == nil {
 			changes = append(changes, change{function: key, set: b.Set, want: f.want})
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {
-		if c, ok := m.next(id, wanted[id], now); ok {
+		if c, ok := m.next(id, wanted[id], max(asked[id], m.changed), now); ok {
 			changes = append(changes, c)
 		}
 	}
-	clear(m.again)
 	return changes
 }
 
-// next is what becomes of a want's build by itself.
-func (m *model) next(id string, want map[string]string, now time.Time) (change, bool) {
+// next is what becomes of a want's build by itself. What failed is tried again when
+// something has changed since that it may have failed for.
+func (m *model) next(id string, want map[string]string, changed int64, now time.Time) (change, bool) {
 	b, there := m.builds[id]
 	c := change{build: id, record: b, after: m.rebuilt[id]}
 	switch {
 	case !there:
 		c.record, c.after = cluster.Build{Want: want}, 0
 		c.record.State = cluster.BuildQueued
-	case b.State == cluster.BuildFailed && m.again[id]:
+	case b.State == cluster.BuildFailed && b.Seen < changed:
 		c.record.State, c.record.Error, c.record.Log = cluster.BuildQueued, "", ""
 	case b.State == cluster.BuildAvailable && m.refused(b) != nil:
 		c.record.State, c.record.Error = cluster.BuildFailed, m.refused(b).Error()
@@ -71,7 +74,7 @@ func (m *model) next(id string, want map[string]string, now time.Time) (change, 
 	default:
 		return c, false
 	}
-	c.record.Since = now
+	c.record.Since, c.record.Seen = now, m.seen
 	return c, true
 }
 

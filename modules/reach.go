@@ -48,14 +48,16 @@ type Upgrade struct {
 	From      []string `json:"from"`            // versions that it has now
 	Functions []string `json:"functions"`       // tenant/function
 	Stays     string   `json:"stays,omitempty"` // why it can't have the new one
+
+	stuck bool
 }
 
 // Upgrades are the builds that have an older version of a package than one, and
 // what becomes of each when it is built anew. defaults are what tenants'
 // functions want besides their own.
-func Upgrades(pkg, version string, functions map[string]cluster.Function, defaults map[string]map[string]string, sets map[string]cluster.Set) (all []Upgrade) {
+func Upgrades(pkg, version string, functions map[string]cluster.Function, defaults map[string]map[string]string, sets map[string]cluster.Set, l List) (all []Upgrade) {
 	byBuild := map[string]*Upgrade{}
-	for _, h := range Holders(pkg, functions, sets, List{}) {
+	for _, h := range Holders(pkg, functions, sets, l) {
 		if !Older(h.Version, version) {
 			continue
 		}
@@ -63,9 +65,16 @@ func Upgrades(pkg, version string, functions map[string]cluster.Function, defaul
 		want := Wants(defaults[h.Tenant], functions[key].Modules.Want)
 		id := cluster.WantID(want)
 		u := byBuild[id]
+		why := stays(h, version, want)
 		if u == nil {
-			u = &Upgrade{Build: id, Stays: stays(pkg, version, want)}
+			u = &Upgrade{Build: id, Stays: why}
 			byBuild[id] = u
+		}
+		switch {
+		case why != "" && h.Denied != "":
+			u.Stays, u.stuck = why+", which is denied", true // nothing can be built of such a want
+		case why == "" && !u.stuck:
+			u.Stays = "" // one of them moves
 		}
 		if !slices.Contains(u.From, h.Version) {
 			u.From = append(u.From, h.Version)
@@ -81,22 +90,18 @@ func Upgrades(pkg, version string, functions map[string]cluster.Function, defaul
 	return all
 }
 
-// stays says why a want can't come to a version of a package.
-func stays(pkg, version string, want map[string]string) string {
-	if _, ok := want[pkg+"@"+version]; ok {
-		return ""
-	}
-	text, direct := want[pkg]
-	if !direct {
-		for name, exact := range want {
-			if bare, _ := cluster.SplitModule(name); bare == pkg {
-				return "its code requires " + pkg + "@" + exact
-			}
+// stays says why what somebody has of a package can't become a version of it.
+func stays(h Holder, version string, want map[string]string) string {
+	for name, text := range want {
+		if h.Path != "node_modules/"+cluster.ModuleAlias(name) {
+			continue
 		}
-		return ""
-	}
-	if r, err := ParseRange(text); err != nil || !r.Has(version) {
-		return "it wants " + pkg + "@" + text
+		if bare, exact := cluster.SplitModule(name); exact != "" {
+			return "its code requires " + bare + "@" + exact
+		}
+		if r, err := ParseRange(text); err != nil || !r.Has(version) {
+			return "it wants " + name + "@" + text
+		}
 	}
 	return ""
 }

@@ -74,9 +74,20 @@ func TestWhoHasAPackageAndByWhichWay(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	upgrades := Upgrades("ms", "2.1.4", functions, nil, sets)
+	upgrades := Upgrades("ms", "2.1.4", functions, nil, sets, List{})
 	if len(upgrades) != 2 || upgrades[0].Stays != "" || upgrades[1].Stays != "it wants ms@2.1.3" || len(upgrades[0].From) != 2 {
 		t.Errorf("upgrades: %+v", upgrades)
+	}
+	both := map[string]cluster.Function{"acme/d": {Modules: &cluster.FunctionModules{Want: map[string]string{"ms": "^2", "ms@0.7.0": "0.7.0"}, Set: "s3"}}}
+	sets["s3"] = cluster.Set{Packages: []cluster.Package{{Path: "node_modules/ms", Name: "ms", Version: "2.1.3"}, {Path: "node_modules/ms--0.7.0", Name: "ms", Version: "0.7.0"}}}
+	if up := Upgrades("ms", "2.1.3", both, nil, sets, List{}); len(up) != 1 || up[0].Stays != "its code requires ms@0.7.0" {
+		t.Errorf("an exact version beside a range: %+v", up)
+	}
+	if up := Upgrades("ms", "2.1.4", both, nil, sets, List{}); len(up) != 1 || up[0].Stays != "" {
+		t.Errorf("a range beside an exact version: %+v", up)
+	}
+	if up := Upgrades("ms", "2.1.4", both, nil, sets, list); len(up) != 1 || up[0].Stays != "its code requires ms@0.7.0, which is denied" {
+		t.Errorf("a range beside an exact version that is denied: %+v", up)
 	}
 	if Newest([]string{"2.1.3", "3.0.0", "10.0.0", "0.9.0"}, cluster.Allow{Allow: []string{"*"}, Deny: []string{"10.0.0"}}) != "3.0.0" {
 		t.Error("the newest that is allowed is 3.0.0")

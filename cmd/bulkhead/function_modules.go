@@ -75,14 +75,11 @@ func (a *app) built(ctx context.Context, s store, d deployment, want map[string]
 			return true
 		}
 		b, _ := get[cluster.Build](v, build)
-		if v.keys[build].Revision < revision {
-			return false // of a time before this deployment
-		}
 		if words := strings.TrimSpace(b.State + " " + buildStep(b)); words != said {
 			said = words
 			a.note("  modules: %s", words)
 		}
-		if b.State == cluster.BuildFailed {
+		if b.State == cluster.BuildFailed && b.Seen >= revision { // else it failed before this deployment, and is tried again
 			failed = fail(exitLate, "bulkhead modules builds "+cluster.WantID(want)[:8]+" has its log; the function's last version goes on, if it has one",
 				"function %s is written, but its modules can't be had: %s", d.name, b.Error)
 		}

@@ -148,7 +148,7 @@ func (a *app) upgrade(ctx context.Context, s store, given string, dry, noWait bo
 	if by, ok := modules.Denied(m.list, pkg, version); ok {
 		return fail(exitInvalid, "choose another version", "%s is denied itself (%s)", given, by)
 	}
-	upgrades := modules.Upgrades(pkg, version, m.functions, m.defaults, m.sets)
+	upgrades := modules.Upgrades(pkg, version, m.functions, m.defaults, m.sets, m.list)
 	if dry || len(upgrades) == 0 {
 		return a.say(append([]modules.Upgrade{}, upgrades...), func(w io.Writer) { upgradeTable(w, given, upgrades) })
 	}
@@ -174,7 +174,7 @@ func (a *app) upgrade(ctx context.Context, s store, given string, dry, noWait bo
 	if m, err = s.modules(ctx); err != nil {
 		return err
 	}
-	left := slices.DeleteFunc(modules.Upgrades(pkg, version, m.functions, m.defaults, m.sets), func(u modules.Upgrade) bool { return u.Stays != "" })
+	left := slices.DeleteFunc(modules.Upgrades(pkg, version, m.functions, m.defaults, m.sets, m.list), func(u modules.Upgrade) bool { return u.Stays != "" })
 	return a.say(map[string]any{"built": asked, "left": left}, func(w io.Writer) {
 		fmt.Fprintf(w, "built anew: %d sets; their functions have them\n", len(asked))
 		for _, u := range left {
