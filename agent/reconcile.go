@@ -17,6 +17,9 @@ const observeAgain = time.Second
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.book.keepRest()
 	a.openAgain()
+	if a.cfg.Modules != nil {
+		a.cfg.Modules.Named(a.book.sets())
+	}
 	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {

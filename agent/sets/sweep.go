@@ -1,0 +1,5 @@
+package sets
+
+import "context"
+
+func (k *Keeper) tidy(ctx context.Context, notify func()) {}
