@@ -23,6 +23,7 @@
 //	entry.go    what an archive may hold; pure
 //	unpack.go   from archive to set
 //	recipe.go   how an archive is made again
-//	sweep.go    what goes when nobody names it, and what is broken
+//	sweep.go    what goes when nobody names it
+//	verify.go   what is broken
 //	keep.go     which sets the host wants, and how it gets them
 package sets

@@ -28,9 +28,11 @@ type Keeper struct {
 	Log   *slog.Logger
 
 	mu     sync.Mutex
-	wanted map[string]*want // by set: what functions name, and is not here
-	named  map[string]time.Time
+	wanted map[string]*want     // by set: what functions name, and is not here
+	named  map[string]time.Time // when functions last did so, by set
 	poked  chan struct{}
+	told   chan struct{} // closed when it is known what functions name
+	once   sync.Once
 }
 
 // want is a set that is not here.
@@ -43,7 +45,7 @@ type want struct {
 
 // NewKeeper makes one; Run has it work.
 func NewKeeper(store *Store, dial archives.Dial, log *slog.Logger) *Keeper {
-	return &Keeper{Store: store, Dial: dial, Log: log, wanted: map[string]*want{}, named: map[string]time.Time{}, poked: make(chan struct{}, 1)}
+	return &Keeper{Store: store, Dial: dial, Log: log, wanted: map[string]*want{}, named: map[string]time.Time{}, poked: make(chan struct{}, 1), told: make(chan struct{})}
 }
 
 // Where is where cells see a set that a function names; empty: it is not here yet.
@@ -76,6 +78,7 @@ func (k *Keeper) Named(all map[string]bool) {
 		k.named[set] = now
 	}
 	maps.DeleteFunc(k.wanted, func(set string, w *want) bool { return !all[set] && !w.busy })
+	k.once.Do(func() { close(k.told) })
 }
 
 func (k *Keeper) poke() {

@@ -180,7 +180,7 @@ func (s *Store) install(stage, set string) error {
 	if err := syncAll(stage); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.tree(set)); err != nil { // without a recipe it is none
+	if err := s.putAside(stage, set); err != nil {
 		return err
 	}
 	for _, move := range [][2]string{{filepath.Join(stage, "recipe"), s.recipe(set)}, {tree, s.tree(set)}} {
@@ -192,6 +192,15 @@ func (s *Store) install(stage, set string) error {
 		}
 	}
 	return nil
+}
+
+// putAside has what is left of a set that was broken go with the stage.
+func (s *Store) putAside(stage, set string) error {
+	err := os.Rename(s.tree(set), filepath.Join(stage, "broken"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // plant makes a set's tree.

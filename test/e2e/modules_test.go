@@ -175,7 +175,7 @@ func nothingOfOthers(t *testing.T, m *machine) {
 	if err != nil || len(sets) == 0 {
 		t.Fatalf("there is no set to be found: %v", err)
 	}
-	c := m.tenant("spy", `"limits": {"rate": 0}`)
+	c := m.tenant("curious", `"limits": {"rate": 0}`)
 	c.mustDeploy("look", `const fs = require('fs'); const code = (f) => { try { return JSON.stringify(f()).slice(0, 80); } catch (e) { return e.code; } };
 		module.exports = async () => ({
 			list: code(() => fs.readdirSync('/modules')), open: code(() => fs.readdirSync('/modules', { recursive: true })), glob: code(() => fs.globSync('/modules/*')),
