@@ -31,6 +31,8 @@ type Services interface {
 type Modules interface {
 	// Trees is the directory that cells see as [cluster.ModulesDir].
 	Trees() string
+	// Archives says whether a builder leaves its archives here.
+	Archives() bool
 	// Where is where cells see a set; empty: it is not here yet. Then it is
 	// fetched, from this host's archives or from other hosts, given with their
 	// proxies' addresses; soon says that this has not failed so far.

@@ -2,7 +2,9 @@ package sets
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 
 	"bulkhead/agent/archives"
 )
@@ -15,11 +17,24 @@ func Kind(s *Store) archives.Kind {
 type giver struct{ store *Store }
 
 // Has implements [archives.Giver].
-func (g giver) Has(_ context.Context, set string) (bool, error) { return g.store.Has(set), nil }
+func (g giver) Has(_ context.Context, set string) (bool, error) {
+	_, err := os.Stat(g.store.Archive(set))
+	return err == nil || g.store.Has(set), nil
+}
 
 // Give implements [archives.Giver].
 func (g giver) Give(ctx context.Context, w io.Writer, set string) error {
-	return g.store.Write(until{ctx, w}, set)
+	w = until{ctx, w}
+	f, err := os.Open(g.store.Archive(set))
+	if errors.Is(err, os.ErrNotExist) {
+		return g.store.Write(w, set)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // until writes until its context ends.

@@ -5,7 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -160,6 +162,12 @@ func (k *Keeper) sources(set string) []archives.Source {
 		all = append(all, archives.Host(host, from[host], "/sets/"+set, k.Dial))
 	}
 	return all
+}
+
+// Archives says whether a builder leaves its archives here.
+func (k *Keeper) Archives() bool {
+	_, err := os.Stat(filepath.Dir(k.Store.Archive("")))
+	return err == nil
 }
 
 // Trees is the directory with the sets.
