@@ -76,6 +76,8 @@ func New(c Config) (*Agent, error) {
 		lives: map[string]*life{}, doors: map[string]*door{},
 		changes: make(chan func()), poked: make(chan struct{}, 1), room: make(chan struct{}, c.Workers), ready: make(chan struct{}),
 	}
+	book.modules = c.Modules
+	book.reopen() // what was on disk is put together with it
 	keys.notify, keys.work = a.poke, &a.work
 	config := cellsConfig(c, uids)
 	config.Notify, config.Room = a.poke, a.makeRoom
@@ -137,6 +139,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.work.Go(func() { a.tellLoads(ctx) })
+	if a.cfg.Modules != nil {
+		a.work.Go(func() { a.cfg.Modules.Run(ctx, func() { a.send(ctx, a.book.reopen) }) })
+	}
 	a.work.Go(func() { a.awaitStock(ctx) })
 	a.work.Go(func() { a.orders.Run(ctx) })
 	a.follow(ctx, func(b etcd.Batch) { a.book.apply(b); a.known = true },

@@ -29,6 +29,8 @@ type book struct {
 	units      map[string]versioned[string]            // by unit name
 	deliveries map[string]*delivery                    // of functions, by tenant
 
+	modules Modules // where sets are; nil: nowhere
+
 	unkept map[string]etcd.Event // what could not be written to disk yet, by key
 
 	wants Desired         // as last put together
@@ -55,7 +57,8 @@ func openBook(host string, d disk, s *secrets, log *slog.Logger) (*book, error) 
 	return b, nil
 }
 
-// reopen has everything put together anew: other keys open what is sealed.
+// reopen has everything put together anew: other keys open what is sealed, or sets
+// of modules came.
 func (b *book) reopen() {
 	for _, p := range b.placements {
 		b.stale[p.value.Tenant] = true

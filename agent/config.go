@@ -38,6 +38,10 @@ type Config struct {
 	// whose secrets are sealed can't run.
 	Secrets sealed.File
 
+	// Modules has the sets of npm modules that functions name; nil: those that name
+	// one are not served here.
+	Modules Modules
+
 	// Egress is how cells reach the outside; nil: they have no network.
 	Egress *egress.Config
 	// Actions runs what the host's configuration declares; nil: it declares

@@ -28,11 +28,15 @@ func limitsOf(r cluster.Resources) cells.Limits {
 // tenants want theirs: with the defaults.
 func cellsConfig(c Config, uids *allot.Numbers) cells.Config {
 	blank := cluster.DefaultSpec().Resources
+	modules := ""
+	if c.Modules != nil {
+		modules = c.Modules.Trees()
+	}
 	return cells.Config{
 		Dir: filepath.Join(c.Host.Paths.Run, "cells"), Slice: CellsSlice,
 		Engine: c.Engine, UIDs: uids, Log: c.Log.With("part", "cells"),
 		Blank: cells.Spec{Limits: limitsOf(blank), Tmp: int64(blank.Tmp)},
-		Pool:  c.Pool,
+		Pool:  c.Pool, Modules: modules,
 	}
 }
 

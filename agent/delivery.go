@@ -20,17 +20,26 @@ type delivery struct {
 type copied struct {
 	function cluster.Function
 	source   int64 // revision of the last copy that came, good or not
+	from     map[string]string
 }
 
 // functions returns those of the manifest that are there, and the revision
-// that they are as of. The map is the caller's.
-func (d *delivery) functions() (map[string]cluster.Function, int64) {
+// that they are as of: all of them, with the sets of npm modules that they name.
+// The map is the caller's.
+func (d *delivery) functions(where func(copied) (at string)) (map[string]cluster.Function, int64) {
 	values := make(map[string]cluster.Function, len(d.manifest.Functions))
 	whole := true
 	for name, source := range d.manifest.Functions {
 		c, ok := d.copies[name]
 		if ok && c.function.File != "" {
-			values[name] = c.function
+			f := c.function
+			if f.Modules != nil && f.Modules.Set != "" {
+				m := *f.Modules
+				m.At = where(c)
+				f.Modules = &m
+				whole = whole && m.At != ""
+			}
+			values[name] = f
 		}
 		whole = whole && ok && c.source >= source
 	}
@@ -38,6 +47,19 @@ func (d *delivery) functions() (map[string]cluster.Function, int64) {
 		d.revision = d.manifest.Revision
 	}
 	return values, d.revision
+}
+
+// lacksModules says that a function's set is not on the host yet.
+func lacksModules(f cluster.Function) bool {
+	return f.Modules != nil && f.Modules.Set != "" && f.Modules.At == ""
+}
+
+// mark names what a function's record on the host says.
+func mark(f cluster.Function) string {
+	if f.Modules == nil {
+		return f.Version
+	}
+	return f.Version + " " + f.Modules.At
 }
 
 func (b *book) takeManifest(e etcd.Event) error {
@@ -80,7 +102,7 @@ func (b *book) takeCopy(e etcd.Event) error {
 	if err != nil {
 		f = d.copies[name].function
 	}
-	d.copies[name] = copied{f, c.Source}
+	d.copies[name] = copied{f, c.Source, c.From}
 	return err
 }
 

@@ -23,6 +23,7 @@ type Want struct {
 	Revision  int64        // of the placement
 	Units     []units.Unit // tenant's slice, instance's slice, socket, service
 	Missing   string       // why it can't be worked on yet; empty: it can
+	Awaits    string       // why one that isn't here at all is not begun yet; empty: it may be
 	Behind    string       // why it is as was desired before; empty: it isn't
 	Cell      cells.Spec
 	Keys      []byte // RunnerConfig as JSON
@@ -36,7 +37,7 @@ func (w Want) Config() string {
 	h := sha256.New()
 	h.Write(w.Keys)
 	for _, name := range slices.Sorted(maps.Keys(w.Functions)) {
-		fmt.Fprintf(h, "\n%s %s", name, w.Functions[name].Version)
+		fmt.Fprintf(h, "\n%s %s", name, mark(w.Functions[name]))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -89,11 +90,42 @@ func (b *book) want(p versioned[cluster.Placement], paths cluster.Paths) (Want, 
 	if d == nil || d.manifest == nil {
 		return w, errors.New("the tenant's functions are not delivered yet")
 	}
-	w.Functions, w.FunctionsRevision = d.functions()
+	w.Functions, w.FunctionsRevision = d.functions(func(c copied) string { return b.whereModules(c, &w) })
 	if err := b.secrets.functions(p.value.Tenant, w.Functions); err != nil {
 		return w, &lockedError{err}
 	}
 	return w, b.complete(&w, paths)
+}
+
+// whereModules is where cells see the set that a function names; empty: it is not
+// here yet. A host that is new to the tenant serves it once it has all, unless some
+// can't be had.
+func (b *book) whereModules(c copied, w *Want) string {
+	if b.modules == nil {
+		return ""
+	}
+	at, soon := b.modules.Where(c.function.Modules.Set, c.from)
+	if at == "" && soon {
+		w.Awaits = "npm modules of its functions are being fetched"
+	}
+	return at
+}
+
+// sets are those that functions of tenants placed here name.
+func (b *book) sets() map[string]bool {
+	all := map[string]bool{}
+	for _, p := range b.placements {
+		d := b.deliveries[p.value.Tenant]
+		if d == nil {
+			continue
+		}
+		for _, c := range d.copies {
+			if m := c.function.Modules; m != nil && m.Set != "" {
+				all[m.Set] = true
+			}
+		}
+	}
+	return all
 }
 
 func (b *book) complete(w *Want, paths cluster.Paths) error {

@@ -105,9 +105,13 @@ func writeFunctions(dir cluster.InstanceDir, fs map[string]cluster.Function) err
 		return err
 	}
 	for name, f := range fs {
+		file := filepath.Join(dir.Functions(), name+".json")
+		if _, err := os.Stat(file); err == nil && lacksModules(f) {
+			continue // the version before goes on
+		}
 		data, err := json.Marshal(f)
 		if err == nil {
-			err = kept.Write(filepath.Join(dir.Functions(), name+".json"), data, 0o644)
+			err = kept.Write(file, data, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("function %s: %w", name, err)

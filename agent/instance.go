@@ -83,6 +83,8 @@ func (l *life) judge(i string, w Want, o Observed, tasks []Task) (cluster.Phase,
 	switch {
 	case w.Missing != "":
 		return cluster.Starting, w.Missing
+	case !w.ready(o.Dirs[i]):
+		return cluster.Starting, w.Awaits
 	case (alive && c.Image == w.Cell.Image || o.Blind != nil) && o.Dirs[i].Answers && socket.Active == "active":
 		return cluster.Ready, w.Behind
 	case !alive && o.Blind == nil && !w.warm() && len(tasks) == 0 && l.cancel == nil && socket.Active == "active":

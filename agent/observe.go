@@ -30,7 +30,7 @@ type Observed struct {
 type Dir struct {
 	Whole     bool              // every directory that belongs there is there
 	Keys      string            // content of keys.json
-	Functions map[string]string // version of each function's file
+	Functions map[string]string // what each function's file says, as mark has it
 	Told      string            // [Want].Config that the runner has confirmed
 	Answers   bool              // the cell's control socket takes connections
 	Door      bool              // the agent's socket for its runner is there
@@ -193,6 +193,6 @@ func (o *observer) version(path string, f fs.DirEntry) string {
 	if err != nil {
 		return ""
 	}
-	o.versions[path] = fileVersion{info.ModTime(), info.Size(), fn.Version}
-	return fn.Version
+	o.versions[path] = fileVersion{info.ModTime(), info.Size(), mark(fn)}
+	return mark(fn)
 }

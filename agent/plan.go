@@ -51,12 +51,16 @@ func Plan(d Desired, o Observed) []Task {
 		switch {
 		case !ok:
 			tasks = append(tasks, planGone(i, d, o)...)
-		case w.Missing == "":
+		case w.ready(o.Dirs[i]):
 			tasks = append(tasks, planInstance(i, w, o)...)
 		}
 	}
 	return tasks
 }
+
+// ready says whether an instance can be worked on. What is here already goes on
+// while more is fetched for it.
+func (w Want) ready(d Dir) bool { return w.Missing == "" && (w.Awaits == "" || d.Whole) }
 
 // plan collects the tasks of one instance.
 type plan struct {
@@ -105,7 +109,10 @@ func (p *plan) files(w Want, dir Dir) {
 	}
 	want := map[string]string{}
 	for name, f := range w.Functions {
-		want[name] = f.Version
+		want[name] = mark(f)
+		if before, there := dir.Functions[name]; there && lacksModules(f) {
+			want[name] = before // it goes on meanwhile
+		}
 	}
 	if !maps.Equal(want, dir.Functions) {
 		p.add(WriteFunctions, "functions are as of revision %d", w.FunctionsRevision)

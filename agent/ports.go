@@ -26,3 +26,19 @@ type Services interface {
 	// is a hint: events are merged, none carries what happened.
 	Events() <-chan struct{}
 }
+
+// Modules has the sets of npm modules that functions name: agent/sets.
+type Modules interface {
+	// Trees is the directory that cells see as [cluster.ModulesDir].
+	Trees() string
+	// Archives says whether a builder leaves its archives here.
+	Archives() bool
+	// Where is where cells see a set; empty: it is not here yet. Then it is
+	// fetched, from this host's archives or from other hosts, given with their
+	// proxies' addresses; soon says that this has not failed so far.
+	Where(set string, from map[string]string) (at string, soon bool)
+	// Named says which sets there has to be something of: others go in time.
+	Named(sets map[string]bool)
+	// Run fetches until ctx ends, and notifies when Where would say another thing.
+	Run(ctx context.Context, notify func())
+}

@@ -17,6 +17,7 @@ const observeAgain = time.Second
 func (a *Agent) reconcile(ctx context.Context) time.Duration {
 	a.book.keepRest()
 	a.openAgain()
+	a.noteModules()
 	desired := a.book.desired(a.cfg.Host.Paths)
 	seen, err := a.observer.observe(ctx, a.worked)
 	if err != nil {
@@ -59,6 +60,21 @@ func (a *Agent) reconcile(ctx context.Context) time.Duration {
 		close(a.ready)
 	}
 	return next
+}
+
+// noteModules says which sets of modules are named here, and tells when a builder
+// leaves its archives here.
+func (a *Agent) noteModules() {
+	if a.cfg.Modules == nil {
+		return
+	}
+	a.cfg.Modules.Named(a.book.sets())
+	if has := a.cfg.Modules.Archives(); has != a.cfg.Host.Archives {
+		a.cfg.Host.Archives = has
+		if err := a.present(); err != nil {
+			a.cfg.Log.Error("cannot tell that there are archives of modules here", "error", err)
+		}
+	}
 }
 
 // openAgain takes up other keys that open secrets, and tells that they are here.

@@ -49,9 +49,8 @@ func outsiders(self int) func(pid, uid int) bool {
 
 // NodeFlags are the flags of every function process.
 //
-// The permission model keeps honest code from spawning, from loading native
-// code and from files that are not its business; it is no wall, the container
-// is. Async-hooks checks are off so that a loop can be broken into.
+// The permission model keeps honest code from spawning and from files that are
+// not its business; it is no wall, the container is. Async-hooks checks are off so that a loop can be broken into.
 func NodeFlags(l Limits, harness string) []string {
 	return []string{
 		fmt.Sprintf("--max-old-space-size=%d", l.HeapMiB),
@@ -65,8 +64,10 @@ func NodeFlags(l Limits, harness string) []string {
 		"--permission",
 		"--allow-net",
 		"--allow-inspector",
+		"--allow-addons", // that packages bring: decision 39
 		"--allow-fs-read=" + harness,
 		"--allow-fs-read=/function",
+		"--allow-fs-read=/modules",
 		"--allow-fs-read=/etc",
 		"--allow-fs-read=/usr/share/zoneinfo",
 		"--allow-fs-read=/tmp",

@@ -14,6 +14,9 @@ type Manifest struct {
 type Copy struct {
 	Source   int64           `json:"source"`   // revision of the function's key that it is a copy of
 	Function json.RawMessage `json:"function"` // what stood there
+	// From are hosts that may have the set of npm modules that it names, with the
+	// addresses of their proxies (host:port).
+	From map[string]string `json:"from,omitempty"`
 }
 
 // Route lets a host serve an instance: the value of [RouteKey]. The scheduler

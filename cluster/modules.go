@@ -18,7 +18,13 @@ type FunctionModules struct {
 	// Set is what was built of them: the SHA-256 of its archive, in hex. The builder
 	// fills it in; without it the function waits.
 	Set string `json:"set,omitempty"`
+	// At is where the set is in the host's cells, [ModulesDir] and a name. The
+	// host's agent fills it in, for the runner; empty: it is not on the host yet.
+	At string `json:"at,omitempty"`
 }
+
+// ModulesDir is where cells see the sets of their host.
+const ModulesDir = "/modules"
 
 // Waits says why a valid function can't be served yet; "": it can.
 func (f Function) Waits() string {

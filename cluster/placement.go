@@ -51,6 +51,9 @@ type Host struct {
 	// Member says that it runs a member of etcd: no two of them are patched at
 	// a time.
 	Member bool `json:"member,omitempty"`
+	// Archives says that a builder of npm modules leaves its archives there: other
+	// hosts may get them from it.
+	Archives bool `json:"archives,omitempty"`
 	// Unready says why it should not be counted on yet (Docker, its proxy, its
 	// pool of cells); empty: it is well, by its own checks.
 	Unready string `json:"unready,omitempty"`

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"bulkhead/cluster"
@@ -51,7 +53,7 @@ var errCellGone = errors.New("the cell closed its control socket")
 
 // serve returns the path of the socket of a process that serves the record.
 func (c *cell) serve(ctx context.Context, name string, f *cluster.Function, limits *cellctl.Limits) (string, error) {
-	a, err := c.ask(ctx, cellctl.Request{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets, Limits: limits})
+	a, err := c.ask(ctx, cellctl.Request{Op: "serve", Function: name, Version: f.Version, File: f.File, Code: f.Code, Meta: f.Meta, Secrets: f.Secrets, Limits: limits, Modules: modulesOf(f)})
 	if err != nil {
 		return "", err
 	}
@@ -61,6 +63,14 @@ func (c *cell) serve(ctx context.Context, name string, f *cluster.Function, limi
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return filepath.Join(c.dir, a.Socket), nil
+}
+
+// modulesOf are the packages that a function may require; nil: it has none.
+func modulesOf(f *cluster.Function) *cellctl.Modules {
+	if f.Modules == nil || f.Modules.At == "" {
+		return nil
+	}
+	return &cellctl.Modules{Dir: f.Modules.At, Has: slices.Sorted(maps.Keys(f.Modules.Want))}
 }
 
 // stop lets a process finish what it has and go.

@@ -42,6 +42,9 @@ func (f *functions) get(tenant, name string) (*cluster.Function, *Refusal) {
 	if err != nil {
 		return nil, refuse(503, "function_unreadable", "the record of function %q cannot be read: %v", name, err)
 	}
+	if m := record.Modules; m != nil && m.Set != "" && m.At == "" {
+		return nil, refuse(503, "modules_missing", "function %q has npm modules that are not on this host yet: it fetches them", name)
+	}
 	f.records[name] = &record
 	return &record, nil
 }

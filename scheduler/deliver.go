@@ -80,7 +80,7 @@ func (c *change) copies(host string, d *delivery) (ops []etcd.Op, all bool) {
 			all = false
 			c.request(name, f)
 		case f.check(name):
-			value := copyOf(f)
+			value := copyOf(f, c.sources(f, host))
 			d.put(name, copied{revision: unseen, source: f.revision, sum: sum(value)})
 			ops = append(ops, etcd.Put(cluster.CopyKey(host, c.tenant.name, name), value))
 		}
@@ -88,9 +88,42 @@ func (c *change) copies(host string, d *delivery) (ops []etcd.Op, all bool) {
 	return ops, all
 }
 
+// maxSources is how many hosts a copy names as sources of a set of modules.
+const maxSources = 8
+
+// sources are hosts that may have the set of modules that a function names, with
+// the addresses of their proxies: builders, and those that have the tenant placed.
+// What comes from them is checked, so it need not be certain, nor they be trusted.
+func (c *change) sources(f *function, to string) map[string]string {
+	if !f.set {
+		return nil
+	}
+	var near, builders []string
+	for _, p := range c.tenant.placed {
+		near = append(near, p.host)
+	}
+	for name, h := range c.hosts {
+		if h.presence != nil && h.presence.Archives {
+			builders = append(builders, name)
+		}
+	}
+	slices.Sort(near)
+	slices.Sort(builders)
+	from := map[string]string{}
+	for _, name := range append(builders, near...) {
+		if h := c.hosts[name]; h != nil && h.presence != nil && h.address != "" && name != to && len(from) < maxSources {
+			from[name] = h.address
+		}
+	}
+	return from
+}
+
 // copyOf is the JSON of a cluster.Copy, without reading the function again.
-func copyOf(f *function) []byte {
+func copyOf(f *function, from map[string]string) []byte {
 	value := strconv.AppendInt([]byte(`{"source":`), f.revision, 10)
+	if len(from) > 0 {
+		value = append(append(value, `,"from":`...), marshalled(from)...)
+	}
 	value = append(value, `,"function":`...)
 	return append(append(value, f.value...), '}')
 }

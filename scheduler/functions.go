@@ -20,6 +20,7 @@ type function struct {
 	checked  bool   // wrong is known
 	wrong    string // why it can't be copied; "": it can
 	waits    string // why not yet
+	set      bool   // it names a set of npm modules
 	awaited  bool   // it has changed since, or is to be sealed: the watch will bring it
 	unsealed bool   // it can't be sealed: it is copied in plain text
 }
@@ -80,6 +81,7 @@ func (f *function) check(name string) bool {
 	if !f.checked {
 		decoded, problems := cluster.DecodeFunction(name, f.value)
 		f.checked, f.waits = true, decoded.Waits()
+		f.set = decoded.Modules != nil && decoded.Modules.Set != ""
 		if cluster.Invalid(problems) != nil {
 			f.wrong = brief(cluster.Invalid(problems))
 		}

@@ -27,6 +27,7 @@ type Config struct {
 	// file by which they know whom to ask for names.
 	Network Network
 	Resolv  string
+	Modules string // the host's sets of npm modules, which every cell sees
 	// Notify is told when a cell was taken or made: the agent should look.
 	Notify func()
 	// Room says why there is no room for another instance of so much memory;

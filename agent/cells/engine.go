@@ -62,8 +62,11 @@ type ContainerSpec struct {
 	Tmp    int64  // bytes of /tmp
 	Dir    string // the host's directory at /run/cell
 	Resolv string // the host's file at /etc/resolv.conf; empty: the image's own
-	Slice  string // the slice unit that it runs below
-	Limits Limits
+	// Modules is the host's directory at /modules, which nobody there may write;
+	// empty: there is none.
+	Modules string
+	Slice   string // the slice unit that it runs below
+	Limits  Limits
 }
 
 // Name is what the engine calls the container.

@@ -54,7 +54,7 @@ func (c *Cells) prepare(kind Kind) (*Cell, error) {
 
 func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	k, err := c.cfg.Engine.Create(ctx, ContainerSpec{
-		Cell: cell.ID, Kind: cell.Kind, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits, Resolv: c.cfg.Resolv,
+		Cell: cell.ID, Kind: cell.Kind, UID: cell.UID, Tmp: cell.Tmp, Dir: cell.Dir(), Slice: c.cfg.Slice, Limits: cell.Limits, Resolv: c.cfg.Resolv, Modules: c.cfg.Modules,
 	})
 	if err != nil {
 		return err

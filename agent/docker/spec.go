@@ -9,6 +9,7 @@ import (
 	"github.com/docker/go-units"
 
 	"bulkhead/agent/cells"
+	"bulkhead/cluster"
 	"bulkhead/internal/seccomp"
 )
 
@@ -47,6 +48,9 @@ func (e *Engine) specs(s cells.ContainerSpec, parent string) (*container.Config,
 	}
 	if s.Resolv != "" {
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: s.Resolv, Target: "/etc/resolv.conf", ReadOnly: true})
+	}
+	if s.Modules != "" {
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: s.Modules, Target: cluster.ModulesDir, ReadOnly: true})
 	}
 	host.CgroupParent = parent
 	host.Ulimits = []*units.Ulimit{{Name: "core"}, {Name: "nofile", Soft: 4096, Hard: 4096}}

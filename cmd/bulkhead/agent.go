@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bulkhead/agent/archives"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/fleetlock"
-	"bulkhead/agent/images"
 	"bulkhead/internal/etcd"
 	"bulkhead/internal/sealed"
 )
@@ -111,6 +111,9 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	p := parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, fetch: fetcher.Fetch, opening: sealed.File{Path: a.opening, KMS: a.kms}}
+	if p.modules, err = openModules(o.state, fetcher.Dial, log); err != nil {
+		return err
+	}
 	p.releases = o.releases(&p.host, services, log.With("part", "releases"))
 	return runAgent(ctx, p, o, replaceProxy)
 }
@@ -141,7 +144,7 @@ func runAgent(ctx context.Context, p parts, o agentOptions, replaceProxy func(co
 		}
 	})
 	work.Go(func() { keepWatchdog(ctx, ag.Alive) })
-	work.Go(func() { giveImages(ctx, p.run, p.engine, p.log.With("part", "images")) })
+	work.Go(func() { giveArchives(ctx, p.run, p.engine, p.modules.Store, p.log.With("part", "images")) })
 	work.Go(func() {
 		turn := fleetlock.Turn{Host: p.host.Name, Etcd: p.etcd, Order: ag.Orders().Current}
 		o.updates(ctx, turn, p)
@@ -231,8 +234,8 @@ func (a *app) proxyOverNetwork(o agentOptions) proxyWay {
 		}
 	}
 	if *o.files["peer-cert"] != "" {
-		way.args = append(way.args, "--images", images.Socket(o.run))
-		way.files = append(way.files, filepath.Dir(images.Socket(o.run)))
+		way.args = append(way.args, "--images", archives.Socket(o.run))
+		way.files = append(way.files, filepath.Dir(archives.Socket(o.run)))
 	}
 	return way
 }

@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"bulkhead/agent"
+	"bulkhead/agent/archives"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/images"
+	"bulkhead/agent/sets"
 	"bulkhead/proxy"
 )
 
@@ -44,6 +46,16 @@ func (o agentOptions) fetcher(engine *docker.Engine, provisioned string, log *sl
 	return f, nil
 }
 
+// openModules opens the host's store of npm modules, which gets what it lacks from
+// hosts that dial reaches.
+func openModules(state string, dial archives.Dial, log *slog.Logger) (*sets.Keeper, error) {
+	store, err := sets.Open(sets.Dir(state))
+	if err != nil {
+		return nil, fail(exitFailure, "see to the disk, and to who owns what is there", "%w", err)
+	}
+	return sets.NewKeeper(store, dial, log.With("part", "modules")), nil
+}
+
 // directory is a URL as that of a directory.
 func directory(url string) string {
 	if url == "" {
@@ -55,23 +67,23 @@ func directory(url string) string {
 // imagesDir makes the directory of the socket at which hosts ask for images:
 // the proxy sees it as it is when it starts.
 func imagesDir(run string) error {
-	if err := os.MkdirAll(filepath.Dir(images.Socket(run)), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(archives.Socket(run)), 0o711); err != nil {
 		return fmt.Errorf("cannot make a place where hosts ask for images: %w", err)
 	}
 	return nil
 }
 
-// giveImages gives other hosts images until ctx ends. Where that can't be, they
-// get them elsewhere.
-func giveImages(ctx context.Context, run string, engine *docker.Engine, log *slog.Logger) {
+// giveArchives gives other hosts images and sets of modules until ctx ends. Where
+// that can't be, they get them elsewhere.
+func giveArchives(ctx context.Context, run string, engine *docker.Engine, store *sets.Store, log *slog.Logger) {
 	err := imagesDir(run)
 	if err == nil {
 		var ln net.Listener
-		if ln, err = images.Listen(images.Socket(run), agent.ProxyUID); err == nil {
-			err = images.NewServer(engine, log).Serve(ctx, ln)
+		if ln, err = archives.Listen(archives.Socket(run), agent.ProxyUID); err == nil {
+			err = archives.NewServer(log, images.Kind(engine), sets.Kind(store)).Serve(ctx, ln)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		log.Error("other hosts get no images from this one", "error", err)
+		log.Error("other hosts get no images and no modules from this one", "error", err)
 	}
 }

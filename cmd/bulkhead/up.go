@@ -115,7 +115,11 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	step(fmt.Sprintf("the proxy listens on %v", o.listen))
-	return runParts(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, step: step, opening: keys, etcdFailed: server.Err()})
+	modules, err := openModules(o.state, nil, log)
+	if err != nil {
+		return err
+	}
+	return runParts(ctx, parts{hostOptions: o.hostOptions, host: host, etcd: cli, services: services, engine: engine, log: log, step: step, opening: keys, etcdFailed: server.Err(), modules: modules})
 }
 
 // forgetLeader ends the leadership of a scheduler of ours that was killed. We

@@ -14,6 +14,7 @@ import (
 	"bulkhead/agent/cells"
 	"bulkhead/agent/docker"
 	"bulkhead/agent/orders"
+	"bulkhead/agent/sets"
 	"bulkhead/cluster"
 	"bulkhead/internal/audit"
 	"bulkhead/internal/etcd"
@@ -36,6 +37,7 @@ type parts struct {
 	opening    sealed.File                                // the keys that open secrets
 	fetch      func(context.Context, cluster.Order) error // an image that Docker lacks
 	releases   orders.Releases
+	modules    *sets.Keeper
 }
 
 // newAgent makes the host's agent.
@@ -45,7 +47,7 @@ func (p parts) newAgent() (*agent.Agent, error) {
 		Pool: cells.Pool{Min: p.pool, Max: max(p.pool, maxPool)}, Log: p.log.With("part", "agent"),
 		Proxy: []string{units.ProxyService, units.ProxyBeside}, Leaving: filepath.Join(units.ProxyState(p.host.Paths), leavingFile), Linger: p.linger,
 		Failures: filepath.Join(units.ProxyState(p.host.Paths), failuresFile), Fetch: p.fetch, Releases: p.releases,
-		Secrets: p.opening,
+		Secrets: p.opening, Modules: p.modules,
 	}
 	network, err := p.network(p.log.With("part", "network"))
 	if err != nil {

@@ -14,8 +14,13 @@ import (
 // the image the libraries lie in the first.
 var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64"}
 
+// addonLibraries are parts of the C library that Node itself does without, and
+// packages with native code that comes built need: those that every such package
+// may count on (PEP 600, manylinux, which Node's have in common with Python's).
+var addonLibraries = []string{"librt.so.1", "libutil.so.1", "libresolv.so.2"}
+
 // libraries finds what binary needs to run: its loader and, by DT_NEEDED and
-// from there on, its shared libraries.
+// from there on, its shared libraries; and the [addonLibraries].
 func libraries(binary string) ([]file, error) {
 	loader, err := interpreter(binary)
 	if err != nil {
@@ -23,14 +28,13 @@ func libraries(binary string) ([]file, error) {
 	}
 	files := []file{{name: strings.TrimPrefix(loader, "/"), mode: 0o755, source: loader}}
 	found := map[string]bool{path.Base(loader): true}
-	queue := []string{binary}
-	for len(queue) > 0 {
-		needed, err := neededBy(queue[0])
+	needed := slices.Clone(addonLibraries)
+	for queue := []string{binary}; len(queue) > 0; queue = queue[1:] {
+		more, err := neededBy(queue[0])
 		if err != nil {
 			return nil, err
 		}
-		queue = queue[1:]
-		for _, name := range needed {
+		for _, name := range append(needed, more...) {
 			if found[name] {
 				continue
 			}
@@ -42,6 +46,7 @@ func libraries(binary string) ([]file, error) {
 			files = append(files, file{name: strings.TrimPrefix(path.Join(libraryDirs[0], name), "/"), mode: 0o644, source: source})
 			queue = append(queue, source)
 		}
+		needed = nil
 	}
 	return files, nil
 }

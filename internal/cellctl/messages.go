@@ -13,10 +13,17 @@ type Request struct {
 	Code     string            `json:"code,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Secrets  map[string]string `json:"secrets,omitempty"`
-	Socket   string            `json:"socket,omitempty"` // of inquest, and of a kill that means one process
-	Reason   string            `json:"reason,omitempty"` // of kill: what the inquest will say
-	Limits   *Limits           `json:"limits,omitempty"` // of serve
-	Memory   int64             `json:"memory,omitempty"` // of limit: bytes
+	Socket   string            `json:"socket,omitempty"`  // of inquest, and of a kill that means one process
+	Reason   string            `json:"reason,omitempty"`  // of kill: what the inquest will say
+	Limits   *Limits           `json:"limits,omitempty"`  // of serve
+	Memory   int64             `json:"memory,omitempty"`  // of limit: bytes
+	Modules  *Modules          `json:"modules,omitempty"` // of serve
+}
+
+// Modules are the npm packages that a function may require.
+type Modules struct {
+	Dir string   `json:"dir"` // in the container: a directory with node_modules
+	Has []string `json:"has"` // what it may ask for, in order: "express", "lodash@4.17.21"
 }
 
 // Limits are what the watchdog holds a process to, in milliseconds; 0: not

@@ -2,6 +2,7 @@
 // Errors in words: as clients of Webtask know them, and as logs show them.
 
 const P = require('./primordials.js');
+const { short } = require('./modules.js');
 
 /** An error as the body of an answer. */
 function describe(err, status, title) {
@@ -33,7 +34,7 @@ function text(v) { return v === undefined ? undefined : P.String(v); }
 /** A stack without the harness's own frames. */
 function userFrames(stack) {
   if (stack === undefined) return undefined;
-  const lines = P.split(stack, '\n');
+  const lines = P.split(short(stack), '\n');
   let out = '';
   for (let i = 0; i < lines.length; i++) {
     if (P.includes(lines[i], __dirname)) continue;

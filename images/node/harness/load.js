@@ -9,6 +9,7 @@ const { Module, createRequire, registerHooks, stripTypeScriptTypes } = require('
 const { pathToFileURL } = require('node:url');
 const P = require('./primordials.js');
 const { describe } = require('./errors.js');
+const { explain } = require('./modules.js');
 
 const ROOT = '/function';
 const ESM_ONLY = /Cannot use import statement|Unexpected token 'export'|Cannot use 'import\.meta'|await is only valid in async functions|Unexpected reserved word/;
@@ -80,7 +81,7 @@ async function importSource(source, filename) {
 }
 
 function labelled(e, code) {
-  const err = e !== null && typeof e === 'object' ? e : new Error(String(e));
+  const err = e !== null && typeof e === 'object' ? explain(e) : new Error(String(e));
   try { Object.defineProperty(err, 'bulkheadCode', { value: code, configurable: true }); } catch { /* frozen: no label */ }
   return err;
 }

@@ -18,6 +18,7 @@ const { Wall } = require('./wall.js');
 const background = require('./background.js');
 const { model } = require('./models.js');
 const { load, loadError } = require('./load.js');
+const modules = require('./modules.js');
 const { log } = require('./console.js');
 const { Channel } = require('./channel.js');
 const descriptors = require('./descriptors.js');
@@ -126,6 +127,7 @@ async function serve(message, handle) {
   served.secrets = P.freeze(message.secrets ?? {});
   background.configure(message.limits?.background, backgroundDone);
   try {
+    modules.use(message.modules);
     const webtask = { meta: { ...served.meta }, secrets: { ...served.secrets }, params: {} };
     const exported = await load({ file: message.file, code: message.code, webtask });
     P.assign(served, model(exported));

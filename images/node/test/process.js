@@ -13,7 +13,7 @@ const HARNESS = path.join(__dirname, '..', 'harness');
 const FLAGS = [
   '--max-old-space-size=64', '--disable-proto=delete', '--no-force-async-hooks-checks', '--v8-pool-size=1',
   '--disable-warning=ExperimentalWarning', '--disable-warning=SecurityWarning',
-  '--permission', '--allow-net', '--allow-inspector', '--inspect-port=127.0.0.1:0', `--allow-fs-read=${HARNESS}`, '--allow-fs-read=/function', '--allow-fs-read=/tmp', '--allow-fs-write=/tmp',
+  '--permission', '--allow-addons', '--allow-net', '--allow-inspector', '--inspect-port=127.0.0.1:0', `--allow-fs-read=${HARNESS}`, '--allow-fs-read=/function', '--allow-fs-read=/tmp', '--allow-fs-write=/tmp',
 ];
 
 let count = 0;
