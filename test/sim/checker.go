@@ -27,7 +27,7 @@ type checker struct {
 	load    map[string]float64 // by tenant: requests in flight
 	moved   int                // placements made
 	turns   turns
-	done    int // cycles that ended
+	done    int      // cycles that ended
 	changes []string // that the audit log has to tell of
 	wrong   []string
 }
