@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -99,7 +100,7 @@ func ofTransaction(events []etcd.Event) (records []Record) {
 		}
 		records = append(records, r)
 	}
-	if len(records) == 0 && by != "" {
+	if len(records) == 0 && by != "" && (claim.Did != "" || slices.ContainsFunc(claim.Keys, decides)) {
 		records = []Record{{Revision: events[0].Revision, Did: "wrote", What: clean(claim.What), Key: clean(strings.Join(claim.Keys, " "))}}
 		if claim.Did != "" {
 			records[0].Did = clean(claim.Did)
@@ -109,6 +110,18 @@ func ofTransaction(events []etcd.Event) (records []Record) {
 		records[i].By, records[i].Says, records[i].With = by, clean(claim.Says), clean(claim.With)
 	}
 	return records
+}
+
+// decides reports whether a key that is not followed holds a decision all the
+// same, as the turn of a host does that somebody takes away, and not how far a
+// builder is.
+func decides(key string) bool {
+	for _, prefix := range []string{cluster.BuildsPrefix, cluster.SetsPrefix, cluster.BuildersPrefix} {
+		if strings.HasPrefix(key, prefix) {
+			return false
+		}
+	}
+	return true
 }
 
 // describe says in words what a key is of, if its changes are recorded.
