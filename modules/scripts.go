@@ -28,8 +28,9 @@ const (
 const scriptsLabel = "io.bulkhead.builder"
 
 // script has the packages' own install scripts run, and sends what they left. All
-// that they say goes to the log: a set's archive is on standard output.
-const script = `cp -R /in/. /work && cd /work && node /npm/bin/npm-cli.js rebuild --foreground-scripts "$@" 1>&2 && exec tar -cf - node_modules`
+// that they say goes to the log: a tar is on standard output, in which a file with two
+// names is there twice (node-gyp links what it has compiled to where it is wanted).
+const script = `cp -R /in/. /work && cd /work && node /npm/bin/npm-cli.js rebuild --foreground-scripts "$@" 1>&2 && exec tar --hard-dereference -cf - node_modules`
 
 // scriptsConfig says in Docker's words how install scripts run: without network,
 // root, capabilities or anything to keep.

@@ -45,6 +45,7 @@ NAPI_MODULE(answer, init)
 const probe = `const fs = require('fs'), net = require('net')
 const found = { uid: process.getuid(), env: Object.keys(process.env).filter(k => /token|auth|secret/i.test(k)), links: fs.readdirSync('/sys/class/net') }
 for (const dir of ['/', '/usr', '/node', '/npm', '/in']) { try { fs.writeFileSync(dir + '/x', ''); found.wrote = dir } catch {} }
+fs.linkSync('index.js', 'linked.js')
 try { fs.symlinkSync('/etc/passwd', 'passwd') } catch {}
 fs.writeFileSync('found.json', JSON.stringify(found))
 `
@@ -66,6 +67,9 @@ func TestInstallScriptsRunWithoutNetworkAndNativeCodeLoads(t *testing.T) {
 	files := contents(t, m, got.name)
 	if found := files["node_modules/probe/found.json"]; found != `{"uid":399999,"env":[],"links":["lo"]}` {
 		t.Errorf("an install script found %s", found)
+	}
+	if files["node_modules/probe/linked.js"] != files["node_modules/probe/index.js"] {
+		t.Error("a file's second name is lost")
 	}
 	for name := range files {
 		if strings.Contains(name, "obj.target") || strings.HasSuffix(name, "/passwd") {
