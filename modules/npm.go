@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,8 @@ func (n npm) run(ctx context.Context, args ...string) error {
 		return fmt.Errorf("npm %s has not ended within %s: does the registry answer? (npm ping)", args[0], npmWithin)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("npm cannot be run as user %d in %s: every directory above has to let it pass (chmod o+x), and the file system to run programs: %w", BuilderUID, n.dir, err)
 	}
 	return npmError(out.Bytes(), err)
 }

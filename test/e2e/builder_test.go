@@ -12,7 +12,7 @@ import (
 func TestPackagesOfTheRegistry(t *testing.T) {
 	m := thisMachine(t)
 	m.up()
-	c := m.tenant("npm", `"limits": {"rate": 0, "wall": "30s"}, "resources": {"memory": "256MiB"}`)
+	c := m.tenant("packages", `"limits": {"rate": 0, "wall": "30s"}, "resources": {"memory": "256MiB"}`)
 	allow := func(args ...string) { m.bulkhead(append([]string{"modules", "allow"}, args...)...) }
 	for _, p := range []string{"express@^4", "lodash@^4.17.20", "nanoid@^5", "@sindresorhus/slugify@^2", "react@^18", "react-dom@^18", "@node-rs/argon2@^2", "bcrypt@^5"} {
 		allow(p)
@@ -47,7 +47,7 @@ func TestPackagesOfTheRegistry(t *testing.T) {
 	c.awaitAnswer("all", `[true,"4.17.20",21,"old-town","<b></b>",true,42]`)
 
 	// What is denied is built no more, and its users are named; they go on.
-	if says := m.bulkhead("modules", "deny", "lodash@4.17.20"); !strings.Contains(says, "function all of tenant npm") {
+	if says := m.bulkhead("modules", "deny", "lodash@4.17.20"); !strings.Contains(says, "function all of tenant packages") {
 		t.Errorf("a denied version's users are not named: %s", says)
 	}
 	if err := c.deploy("late", `module.exports = async () => require('lodash@4.17.20').VERSION`); err == nil || !strings.Contains(err.Error(), "4.17.20") {

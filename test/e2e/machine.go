@@ -208,6 +208,9 @@ func machineIn(t *testing.T, enter []string, flags ...string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil { // as /run and /var/lib let everybody pass
+		t.Fatal(err)
+	}
 	ports := freePorts(t, 3)
 	m := &machine{
 		dormant: "6s", links: `["lo"]`, // see --egress
