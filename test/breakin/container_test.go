@@ -44,7 +44,7 @@ func (s *site) containers(away [][]layer) []map[string]breach.Attempt {
 	}
 	var got []map[string]breach.Attempt
 	s.Exec(append([]string{"docker", "start"}, made...)...)
-	s.Exec(append([]string{"timeout", "120", "docker", "wait"}, made...)...)
+	s.Exec(append([]string{"timeout", "300", "docker", "wait"}, made...)...)
 	for i, name := range made {
 		got = append(got, s.attempts("the container without "+names(away[i]), s.Exec("docker", "logs", name)))
 	}
