@@ -6,17 +6,18 @@ package cellctl
 // Request is one line from the runner (docs/cell.md).
 type Request struct {
 	ID       int64             `json:"id"`
-	Op       string            `json:"op"` // serve, stop, kill, status, inquest, limit, logs
+	Op       string            `json:"op"` // serve, stop, kill, status, inquest, limit, logs, tell
 	Function string            `json:"function,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	File     string            `json:"file,omitempty"`
 	Code     string            `json:"code,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Secrets  map[string]string `json:"secrets,omitempty"`
-	Socket   string            `json:"socket,omitempty"` // of inquest, and of a kill that means one process
-	Reason   string            `json:"reason,omitempty"` // of kill: what the inquest will say
-	Limits   *Limits           `json:"limits,omitempty"` // of serve
-	Memory   int64             `json:"memory,omitempty"` // of limit: bytes
+	Socket   string            `json:"socket,omitempty"`  // of inquest, and of a kill that means one process
+	Reason   string            `json:"reason,omitempty"`  // of kill: what the inquest will say
+	Limits   *Limits           `json:"limits,omitempty"`  // of serve
+	Memory   int64             `json:"memory,omitempty"`  // of limit: bytes
+	Message  string            `json:"message,omitempty"` // of tell
 }
 
 // Limits are what the watchdog holds a process to, in milliseconds; 0: not
