@@ -46,7 +46,9 @@ func (a *Agent) openNetwork() {
 		}
 		return
 	}
-	n, err := egress.Open(*a.cfg.Egress)
+	c := *a.cfg.Egress
+	c.Over = a.tellOver
+	n, err := egress.Open(c)
 	if err == nil {
 		err = kept.Write(resolvFile(a.cfg.Host.Paths), fmt.Appendf(nil, "nameserver %s\noptions timeout:3 attempts:2\n", egress.Resolver), 0o644)
 	}
@@ -67,6 +69,13 @@ func (a *Agent) shut(err error) {
 	if a.network.Network != nil {
 		a.network.Close()
 		a.network.Network = nil
+	}
+}
+
+// tellOver has the log of a cell's tenant say which limit its code has hit.
+func (a *Agent) tellOver(cell, what string) {
+	if err := a.cells.Tell(cell, what); err != nil {
+		a.cfg.Log.Debug("a tenant does not hear of a limit that its code has hit", "cell", cell, "error", err)
 	}
 }
 

@@ -180,13 +180,16 @@ func (c *Cell) begin(k *conn, req Request) func(context.Context) Reply {
 	case "limit":
 		err := c.Limit(req.Memory)
 		return func(context.Context) Reply { return Reply{ID: req.ID, Error: err} }
+	case "tell":
+		c.log.platform("%s", cut(req.Message, maxMessage))
+		return func(context.Context) Reply { return Reply{ID: req.ID} }
 	case "logs":
 		if c.log.assign(k) {
 			c.talking.Go(func() { c.sendLogs(k) })
 		}
 		return func(context.Context) Reply { return Reply{ID: req.ID} }
 	}
-	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status, inquest, limit or logs", cut(req.Op, 64))}
+	e := &Error{Status: 400, Code: "bad_request", Message: fmt.Sprintf("unknown op %q: want serve, stop, kill, status, inquest, limit, logs or tell", cut(req.Op, 64))}
 	return func(context.Context) Reply { return Reply{ID: req.ID, Error: e} }
 }
 

@@ -138,6 +138,16 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// What the host has to say to a tenant stands in the log as the platform's.
+func TestTell(t *testing.T) {
+	c := startTestCell(t)
+	what := "egress: more than 100 new connections a second"
+	if r := c.ask(t, Request{Op: "tell", Message: what}); r.Error != nil {
+		t.Fatal(r.Error)
+	}
+	c.waitLog(t, func(m map[string]any) bool { return m["message"] == what && m["level"] == "platform" })
+}
+
 // With another size of the container come other limits, and a spare of another
 // heap; who serves stays.
 func TestLimit(t *testing.T) {

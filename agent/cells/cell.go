@@ -87,6 +87,24 @@ func (c *Cell) dial() (net.Conn, error) {
 	return net.DialTimeout("unix", c.control(), time.Second)
 }
 
+// Tell puts a line into the log of a cell's tenant.
+func (c *Cells) Tell(id, message string) error {
+	c.mu.Lock()
+	cell := c.all[id]
+	if cell == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	one := *cell
+	c.mu.Unlock()
+	_, err := one.ask(cellctl.Request{Op: "tell", Message: message}, tellPatience)
+	return err
+}
+
+// tellPatience bounds how long a cell may take to note a line: one that is
+// frozen by then has done nothing for a while.
+const tellPatience = time.Second
+
 // ask sends the cell a request (docs/cell.md) and waits for its reply.
 func (c *Cell) ask(r cellctl.Request, patience time.Duration) (cellctl.Reply, error) {
 	k, err := c.dial()

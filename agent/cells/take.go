@@ -2,6 +2,7 @@ package cells
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,7 +56,7 @@ func (c *Cells) adopt(cell *Cell, instance string, s Spec) error {
 			return err
 		}
 	}
-	if err := cell.freeze(false); err != nil {
+	if err := errors.Join(cell.freeze(false), cell.goBehind(false)); err != nil {
 		return err
 	}
 	if err := c.fit(cell, s); err != nil {

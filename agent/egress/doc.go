@@ -26,6 +26,7 @@
 //	nft.go       rules into the kernel, and its generations
 //	network.go   Network: cells that come, are let out, and go
 //	say.go       what instances may reach, put in force
+//	over.go      who hits a limit is told so
 //	docker.go    rules of an engine that stand in the way
 //	keep.go      what others change is put back
 //	given.go     which addresses the resolver has given out

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -26,6 +27,13 @@ func (n *Network) Run(ctx context.Context) error {
 		return fmt.Errorf("cannot resolve names for cells: %w", err)
 	}
 	defer stop()
+	if n.cfg.Over != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		var work sync.WaitGroup
+		work.Go(func() { n.tellOvers(ctx) })
+		defer work.Wait()
+		defer cancel()
+	}
 	hints := make(chan struct{}, 1)
 	hint := func() {
 		select {

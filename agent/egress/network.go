@@ -28,7 +28,10 @@ type Config struct {
 	// Upstream is the file that names the servers the resolver asks, as
 	// resolv.conf(5); default /etc/resolv.conf.
 	Upstream string
-	Log      *slog.Logger
+	// Over is told of cells whose code hits a limit, in words for its author; of
+	// the same cell and limit once a minute at most. Nil: nobody is.
+	Over func(cell, what string)
+	Log  *slog.Logger
 }
 
 // Network is how a host's cells reach the outside. It is safe for use by
@@ -39,14 +42,15 @@ type Network struct {
 	router   *router
 	upstream *upstream
 
-	mu     sync.Mutex
-	state  state
-	inner  *ruleset // the router's
-	outer  *ruleset // the host's
-	text   string   // the host's rules, as nft shows what we have written
-	given  given
-	closed bool
-	moment func() // tests: what was put back
+	mu      sync.Mutex
+	state   state
+	inner   *ruleset // the router's
+	outer   *ruleset // the host's
+	text    string   // the host's rules, as nft shows what we have written
+	given   given
+	closed  bool
+	curious map[string]bool // cells that the resolver has refused lately, for they ask too much
+	moment  func()          // tests: what was put back
 }
 
 // errClosed is for who comes late: the next agent does it.
@@ -84,7 +88,7 @@ func (n *Network) open() (err error) {
 		return err
 	}
 	n.upstream = &upstream{ns: n.ns, elsewhere: n.cfg.Host != "", file: n.cfg.Upstream}
-	n.given = given{}
+	n.given, n.curious = given{}, map[string]bool{}
 	n.state = state{
 		table: n.cfg.Name, limits: n.cfg.Limits.withDefaults(), never: n.cfg.Never, host: host,
 		cells: map[string]Cell{}, policies: map[string]Policy{},

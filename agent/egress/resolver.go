@@ -26,6 +26,7 @@ const (
 
 // asker is what the resolver remembers of a cell.
 type asker struct {
+	cell string
 	pace *rate.Limiter
 	room chan struct{}
 }
@@ -98,12 +99,14 @@ func (r *resolver) answer(from netip.Addr, q *dns.Msg) *dns.Msg {
 	case who == nil, q.Opcode != dns.OpcodeQuery, len(q.Question) != 1, q.Question[0].Qclass != dns.ClassINET:
 		return a.SetRcode(q, dns.RcodeRefused)
 	case !who.pace.Allow():
+		r.network.tooCurious(who.cell)
 		return a.SetRcode(q, dns.RcodeRefused)
 	}
 	select {
 	case who.room <- struct{}{}:
 		defer func() { <-who.room }()
 	default:
+		r.network.tooCurious(who.cell)
 		return a.SetRcode(q, dns.RcodeRefused)
 	}
 	name := strings.TrimSuffix(strings.ToLower(q.Question[0].Name), ".")
@@ -140,11 +143,18 @@ func (r *resolver) who(from netip.Addr) (string, Policy, *asker) {
 		}
 		if r.askers[c.ID] == nil {
 			maps.DeleteFunc(r.askers, func(id string, _ *asker) bool { _, there := n.state.cells[id]; return !there })
-			r.askers[c.ID] = &asker{pace: rate.NewLimiter(questions, 4*questions), room: make(chan struct{}, waiting)}
+			r.askers[c.ID] = &asker{cell: c.ID, pace: rate.NewLimiter(questions, 4*questions), room: make(chan struct{}, waiting)}
 		}
 		return c.Instance, p, r.askers[c.ID]
 	}
 	return "", Policy{}, nil
+}
+
+// tooCurious notes that a cell asks more than it may.
+func (n *Network) tooCurious(cell string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.curious[cell] = true
 }
 
 // give lets an instance reach addresses that it is about to be told. What its

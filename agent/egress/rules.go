@@ -51,6 +51,7 @@ func (s state) rules() string {
 	set(&b, "host", singles(s.host))
 	set(&b, "never", append(slices.Clone(cluster.Unreachable), s.never...))
 	set(&b, "special", append(slices.Clone(cluster.Special), cells4, cells6))
+	b.WriteString(overSetsText())
 	b.WriteString(s.base())
 	for _, i := range slices.Sorted(maps.Keys(s.policies)) {
 		b.WriteString(s.chains(i))
@@ -136,12 +137,12 @@ func (s state) chains(name string) string {
 	b.WriteString(s.names(name))
 	generation, passing := p.generation(name), "goto "+pass(name)
 	fmt.Fprintf(&b, `	chain %[1]s {
-		ct state new limit rate over %[2]d/second burst %[3]d packets goto refuse
-		ct state new ct count over %[4]d goto refuse
+		ct state new limit rate over %[2]d/second burst %[3]d packets %[8]s goto refuse
+		ct state new ct count over %[4]d %[9]s goto refuse
 		ct mark set %#[5]x meta mark set %#[6]x accept
 	}
 	chain %[7]s {
-`, pass(name), s.limits.Rate, 2*s.limits.Rate, s.limits.Connections, generation, passMark, name)
+`, pass(name), s.limits.Rate, 2*s.limits.Rate, s.limits.Connections, generation, passMark, name, tooOften.note(), tooMany.note())
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
 	nets := func(nets []netip.Prefix, then string) {
 		if v4 := elements(nets, true); v4 != "" {
@@ -151,9 +152,10 @@ func (s state) chains(name string) string {
 			line("ip6 daddr { %s } %s", v6, then)
 		}
 	}
-	line("limit rate over %d/second burst %d packets drop", s.limits.Packets, s.limits.Packets)
+	line("limit rate over %d/second burst %d packets %s drop", s.limits.Packets, s.limits.Packets, tooFast.note())
 	line("ip daddr %s udp dport 53 limit rate %d/second burst %d packets accept", gateway4, asks, 2*asks)
-	line("ip daddr %s tcp dport 53 ct state new limit rate over %d/second burst %d packets drop", gateway4, asks/10, asks/5)
+	line("ip daddr %s udp dport 53 %s goto refuse", gateway4, tooCurious.note())
+	line("ip daddr %s tcp dport 53 ct state new limit rate over %d/second burst %d packets %s drop", gateway4, asks/10, asks/5, tooCurious.note())
 	line("ip daddr %s tcp dport 53 accept", gateway4)
 	line("jump every")
 	nets(p.denyNets, "goto refuse")

@@ -6,7 +6,7 @@ package cellctl
 // Request is one line from the runner (docs/cell.md).
 type Request struct {
 	ID       int64             `json:"id"`
-	Op       string            `json:"op"` // serve, stop, kill, status, inquest, limit, logs
+	Op       string            `json:"op"` // serve, stop, kill, status, inquest, limit, logs, tell
 	Function string            `json:"function,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	File     string            `json:"file,omitempty"`
@@ -18,6 +18,7 @@ type Request struct {
 	Limits   *Limits           `json:"limits,omitempty"`  // of serve
 	Memory   int64             `json:"memory,omitempty"`  // of limit: bytes
 	Modules  *Modules          `json:"modules,omitempty"` // of serve
+	Message  string            `json:"message,omitempty"` // of tell
 }
 
 // Modules are the npm packages that a function may require.

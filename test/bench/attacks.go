@@ -39,11 +39,11 @@ const held = []; module.exports = (cb) => { for (;;) held.push(fs.openSync('/tmp
 let n = 0; module.exports = (cb) => { for (;;) fs.writeFileSync('/tmp/' + n++, Buffer.alloc(1 << 20, 1)); };`},
 	{name: "log flood", asks: 10, told: toldInLogs, code: `module.exports = (cb) => { const until = Date.now() + 500; const f = () => {
 for (let i = 0; i < 500; i++) console.log('a line of a flood', i, 'x'.repeat(100)); Date.now() < until ? setImmediate(f) : cb(null, 'flooded'); }; f(); };`},
-	{name: "DNS flood: 10,000 questions a second", asks: 10, code: `const { Resolver } = require('dns').promises;
+	{name: "DNS flood: 10,000 questions a second", asks: 10, told: toldOfEgress, code: `const { Resolver } = require('dns').promises;
 const r = new Resolver({ timeout: 500, tries: 1 });
 module.exports = async () => { const got = {}; await Promise.all(Array.from({ length: 1000 }, (_, i) =>
 r.resolve4('x' + i + Math.random() + '.example.com').catch((err) => { got[err.code] = (got[err.code] || 0) + 1; }))); return got; };`},
-	{name: "connection flood, outward: 5,000 a second", asks: 10, code: `const net = require('net');
+	{name: "connection flood, outward: 5,000 a second", asks: 10, told: toldOfEgress, code: `const net = require('net');
 module.exports = async () => { const got = {}; await Promise.all(Array.from({ length: 500 }, () => new Promise((done) => {
 const s = net.connect({ host: '` + egresstest.Site + `', port: 80, timeout: 1000 }); const end = (what) => { got[what] = (got[what] || 0) + 1; s.destroy(); done(); };
 s.on('connect', () => setTimeout(() => end('connected'), 500)).on('error', (err) => end(err.code)).on('timeout', () => end('timeout')); }))); return got; };`},
@@ -166,12 +166,22 @@ func (a attack) run(ctx context.Context, c *cluster, d time.Duration) *answers {
 }
 
 func toldInLogs(ctx context.Context, c *cluster, _ *answers) string {
+	return c.platformSaid(ctx, "lines were dropped")
+}
+
+func toldOfEgress(ctx context.Context, c *cluster, got *answers) string {
+	return got.told() + "; in its log: “" + c.platformSaid(ctx, "egress:") + "”"
+}
+
+// platformSaid is the first line of the platform's own with these words in the
+// attacker's log.
+func (c *cluster) platformSaid(ctx context.Context, words string) string {
 	out, err := exec.CommandContext(ctx, "bin/bulkhead", "logs", attacker, "--state", c.dir+"/state", "--platform", "--tail", "2000").Output()
 	if err != nil {
 		return err.Error()
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "dropped") || strings.Contains(line, "lines") {
+		if strings.Contains(line, words) {
 			return strings.TrimSpace(line)
 		}
 	}
