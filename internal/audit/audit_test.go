@@ -248,7 +248,7 @@ func TestClaimsAreShownSafeAndShort(t *testing.T) {
 		{Key: cluster.TenantKey("acme"), Value: []byte("{}"), Revision: 3, Created: 3},
 		{Key: cluster.ClaimKey("root"), Value: []byte(`nonsense`), Revision: 4},
 		{Key: cluster.RolloutKey("r"), Deleted: true, Revision: 4},
-		{Key: cluster.RolloutKey("s"), Deleted: true, Revision: 5}, // nobody's
+		{Key: cluster.RolloutKey("s"), Deleted: true, Revision: 5},                                        // nobody's
 		{Key: cluster.ClaimKey("builder"), Value: []byte(`{"keys":["/bulkhead/builds/1"]}`), Revision: 6}, // no decision
 	})
 	if len(records) != 3 || records[0].Says != "?[2Jalice?root" || len(records[0].With) > longest+len("…") {
