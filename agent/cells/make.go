@@ -64,9 +64,6 @@ func (c *Cells) boot(ctx context.Context, cell *Cell) error {
 	c.seen[cell.ID] = k
 	err = cell.save()
 	c.mu.Unlock()
-	if err == nil {
-		err = cell.goBehind(true) // until it is an instance's: nobody who is awake waits for it to boot
-	}
 	if err == nil && c.cfg.Network != nil {
 		err = c.link(cell)
 	}

@@ -2,7 +2,6 @@ package cells
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -56,7 +55,7 @@ func (c *Cells) adopt(cell *Cell, instance string, s Spec) error {
 			return err
 		}
 	}
-	if err := errors.Join(cell.freeze(false), cell.goBehind(false)); err != nil {
+	if err := cell.freeze(false); err != nil {
 		return err
 	}
 	if err := c.fit(cell, s); err != nil {
