@@ -132,7 +132,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.work.Go(func() { a.keepNetwork(ctx) })
 	}
 	a.work.Go(func() { a.cells.Keep(ctx) })
-	a.work.Go(func() { a.cells.Weigh(ctx) })
 	a.presence = etcd.NewPresence(a.cfg.Etcd, a.cfg.TTL, cluster.HostKey(a.cfg.Host.Name))
 	defer a.presence.Close()
 	a.cfg.Host.Since, a.cfg.Host.Unready = time.Now().UTC(), unseen

@@ -11,9 +11,6 @@
 //	queue.go   who waits for one when none is blank
 //	pool.go    how many blank ones to keep                          (pure)
 //	keep.go    keeping so many
-//	burning.go when a cell has burned CPU for too long               (pure)
-//	weigh.go   those that have run behind the others
-//	cpu.go     what a cell uses of the CPU, and its place among others
 //	cgroup.go  limits and the freezer, written straight to the cgroup
 //	tree.go    the cell's directory: a file system of its own
 //
