@@ -39,7 +39,7 @@ for (const [name, fault, cause, code] of [
 }
 
 for (const [name, code, want] of [
-  ['process.dlopen is refused', 'process.dlopen({ exports: {} }, "/function/x.node")', 'ERR_DLOPEN_DISABLED'],
+  ['process.dlopen finds nothing beside the code', 'process.dlopen({ exports: {} }, "/function/x.node")', 'ERR_DLOPEN_FAILED'],
   ['process.execve is refused', 'process.execve("/bin/true", ["true"])', 'EPERM'],
   ['another process is not killed', 'process.kill(process.ppid, "SIGKILL")', 'EPERM'],
   ['nor every process', 'process.kill(-1, "SIGKILL")', 'EPERM'],
