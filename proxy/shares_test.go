@@ -65,7 +65,7 @@ func TestFloodOfATenantLeavesRoomForOthersAndIsToldSo(t *testing.T) {
 		}
 		x.Answer(200, nil, "ok", true)
 	})
-	p.proxy.inFlight.most = 4
+	p.proxy.inFlight.allow(4)
 	here := p.table.tenants["acme"].choices[here][0].id.endpoint
 	other := cluster.Instance{Tenant: "other", Instance: "other.0", Host: "h1", Phase: cluster.Ready, Endpoint: here}
 	set(p.table, ready(here), other)
@@ -94,7 +94,7 @@ func TestFloodOfATenantLeavesRoomForOthersAndIsToldSo(t *testing.T) {
 
 func TestOneAddressCannotHaveAllConnectionsAndIsToldSo(t *testing.T) {
 	p := start(t, func(x *framestest.Exchange) { x.Answer(200, nil, "ok", true) })
-	p.proxy.clients.most = 2
+	p.proxy.clients.allow(2)
 	request := "GET /acme/x HTTP/1.1\r\nHost: x\r\n\r\n"
 	first := dial(t, p, request)
 	if resp, _ := answer(t, first); resp.StatusCode != 200 {
@@ -112,4 +112,11 @@ func TestOneAddressCannotHaveAllConnectionsAndIsToldSo(t *testing.T) {
 	if resp, _ := answer(t, dial(t, p, request)); resp.StatusCode != 200 {
 		t.Errorf("when it has gone, the next gets %d", resp.StatusCode)
 	}
+}
+
+// allow has so many there be in all from now on.
+func (s *shares) allow(most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = most
 }
