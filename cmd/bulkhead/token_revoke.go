@@ -121,7 +121,7 @@ func (a *app) revoke(ctx context.Context, r revoking) error {
 		return err
 	}
 	return a.say(map[string]any{"tenant": r.tenant, "revoked": one, "revocations": len(all), "hosts": hosts}, func(w io.Writer) {
-		fmt.Fprintf(w, "revoked: tenant %s, %s; refused on %s\n", r.tenant, one.What(), dash(strings.Join(hosts, " ")))
+		fmt.Fprintf(w, "revoked. Of tenant %s, %s refused on %s\n", r.tenant, one.What(), dash(strings.Join(hosts, " ")))
 	})
 }
 
