@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -178,21 +179,32 @@ func child(flags uintptr, do func() syscall.Errno) error {
 	if err != nil {
 		return err
 	}
-	pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-	if pid == 0 && e == 0 {
-		atomic.StoreUint32(&shared[0], 1+uint32(do()))
-		for {
-			syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	// Go's scheduler may want the thread back at the very moment that it is copied;
+	// the copy then waits for other threads, which it does not have. It is tried again.
+	for range 10 {
+		pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if pid == 0 && e == 0 {
+			atomic.StoreUint32(&shared[0], 1+uint32(do()))
+			for {
+				syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+		}
+		if e != 0 {
+			return e
+		}
+		for give := time.Now().Add(time.Second); atomic.LoadUint32(&shared[0]) == 0 && time.Now().Before(give); {
+			runtime.Gosched()
+		}
+		says := atomic.LoadUint32(&shared[0])
+		if says == 0 {
+			syscall.Kill(int(pid), syscall.SIGKILL)
+		}
+		syscall.Wait4(int(pid), nil, 0, nil)
+		if says != 0 {
+			return errno(syscall.Errno(says - 1))
 		}
 	}
-	if e != 0 {
-		return e
-	}
-	for atomic.LoadUint32(&shared[0]) == 0 {
-		runtime.Gosched()
-	}
-	syscall.Wait4(int(pid), nil, 0, nil)
-	return errno(syscall.Errno(shared[0] - 1))
+	return errors.New("a process that it makes says nothing")
 }
 
 // bomb makes processes until it may not, or n, and lets all of them go.
